@@ -1,0 +1,104 @@
+//! Exact counters: per-CPU maps that never pass through the ring buffer.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// Key of [`super::names::CONN_COUNTS`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct ConnCountKey {
+    /// Cgroup of the process that connected.
+    pub cgroup: u64,
+    /// Remote port asked for.
+    pub port: u16,
+    /// One of [`super::conn::outcome`].
+    pub outcome: u16,
+    /// Zero.
+    pub pad: u32,
+}
+
+/// Key of [`super::names::DNS_COUNTS`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct DnsCountKey {
+    /// Cgroup of the resolver's socket.
+    pub cgroup: u64,
+    /// RCODE of the header (0 to 15), or one of [`dns_count`].
+    pub rcode: u32,
+    /// Zero.
+    pub pad: u32,
+}
+
+/// Values of [`DnsCountKey::rcode`] beyond the RCODEs.
+pub mod dns_count {
+    /// Queries.
+    pub const QUERY: u32 = 0x100;
+    /// Messages too short for a DNS header.
+    pub const MALFORMED: u32 = 0x101;
+}
+
+/// Key of [`super::names::TUNNEL_COUNTS`]: outer packets of one peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct TunnelKey {
+    /// Address of the remote tunnel endpoint.
+    pub peer: [u8; 16],
+    /// VXLAN or Geneve network identifier.
+    pub vni: u32,
+    /// Outer UDP destination port.
+    pub port: u16,
+    /// 1 when received, 0 when sent.
+    pub ingress: u16,
+    /// Interface index of the underlay.
+    pub ifindex: u32,
+    /// Zero.
+    pub pad: u32,
+}
+
+/// Value of [`super::names::TUNNEL_COUNTS`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct TunnelCount {
+    /// Outer packets.
+    pub packets: u64,
+    /// Outer bytes from the IP header on.
+    pub bytes: u64,
+    /// Last packet, `CLOCK_MONOTONIC` in nanoseconds.
+    pub last_ns: u64,
+}
+
+/// Indexes of [`super::names::STATS`]. Records emitted and lost are counted by kind: `EMITTED + kind`, `LOST + kind`.
+pub mod stat {
+    /// Records handed to the ring buffer.
+    pub const EMITTED: u32 = 0;
+    /// Records the ring buffer had no room for.
+    pub const LOST: u32 = 32;
+    /// Connections not tracked because [`super::super::names::CONNS`] was full.
+    pub const CONNS_FULL: u32 = 64;
+    /// Origins not kept because [`super::super::names::ORIGINS`] was full.
+    pub const ORIGINS_FULL: u32 = 65;
+    /// Counts not made because a counter map was full.
+    pub const COUNTS_FULL: u32 = 66;
+    /// Payload not captured because its connection had used up its rate.
+    pub const RATE_LIMITED: u32 = 67;
+    /// Packets of which the kernel side could not read what it needed.
+    pub const UNREADABLE: u32 = 68;
+    /// Number of entries.
+    pub const END: u32 = 72;
+}
+
+/// Classes of a port, bits of the values of [`super::names::PORT_CLASS`].
+pub mod port_class {
+    /// Telemetry is sent to this port over TCP.
+    pub const TELEMETRY: u8 = 1;
+    /// Name servers answer on this port.
+    pub const DNS: u8 = 2;
+    /// Tunnel endpoints receive on this UDP port.
+    pub const TUNNEL: u8 = 4;
+}
+
+const _: () = {
+    assert!(size_of::<ConnCountKey>() == 16);
+    assert!(size_of::<DnsCountKey>() == 16);
+    assert!(size_of::<TunnelKey>() == 32);
+    assert!(size_of::<TunnelCount>() == 24);
+};

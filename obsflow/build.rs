@@ -1,0 +1,20 @@
+//! Builds the kernel side for the bpf target and leaves the object in `OUT_DIR`.
+
+use anyhow::Context as _;
+
+fn main() -> anyhow::Result<()> {
+    // SAFETY: a build script's main has one thread. The nested build of the kernel side needs unstable
+    // flags (`-Z build-std=core`); the variable reaches only this process and its child.
+    unsafe { std::env::set_var("RUSTC_BOOTSTRAP", "1") };
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../obsflow-ebpf");
+    aya_build::build_ebpf(
+        [aya_build::Package {
+            name: "obsflow-ebpf",
+            root_dir: root,
+            no_default_features: false,
+            features: &["programs"],
+        }],
+        aya_build::Toolchain::Custom("1.95.0"),
+    )
+    .context("building the kernel side; `cargo xtask setup` installs what it needs")
+}

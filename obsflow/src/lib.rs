@@ -1,0 +1,6 @@
+//! obsflow: why is my telemetry not arriving?
+//!
+//! One way through: kernel hook -> ring buffer -> decode -> attribute -> correlate -> sinks. A stage knows [`model`]
+//! and its own input type, nothing downstream.
+
+pub mod model;

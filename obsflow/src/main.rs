@@ -1,0 +1,3 @@
+//! obsflow: why is my telemetry not arriving?
+
+fn main() {}

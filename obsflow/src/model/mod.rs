@@ -1,0 +1,11 @@
+//! Plain data that every stage shares. No aya, kube or ratatui types.
+
+pub mod event;
+pub mod observation;
+pub mod time;
+pub mod workload;
+
+pub use event::{Event, EventBody};
+pub use observation::{Observation, What};
+pub use time::{Clock, Mono};
+pub use workload::{Process, Workload};
