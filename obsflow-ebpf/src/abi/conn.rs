@@ -33,23 +33,18 @@ pub mod outcome {
     pub const END: u16 = 12;
 }
 
-/// Value of [`super::names::ORIGINS`], by socket cookie: a `connect(2)` whose SYN has not been made yet. An entry
-/// that stays is a connect that failed synchronously.
+/// Value of [`super::names::UDP_ORIGINS`], by socket cookie: who sent to a name server, and where to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
-pub struct Origin {
-    /// `CLOCK_MONOTONIC` in nanoseconds.
-    pub ts_ns: u64,
-    /// Cgroup of the caller.
-    pub cgroup: u64,
-    /// Process id of the caller.
-    pub pid: u32,
-    /// Inode of the network namespace, 0 when unknown.
-    pub netns: u32,
+pub struct UdpOrigin {
     /// What was asked for.
     pub asked: Peer,
     /// Name of the process, NUL-padded.
     pub comm: [u8; 16],
+    /// Process id of the caller.
+    pub pid: u32,
+    /// Inode of the network namespace, 0 when unknown.
+    pub netns: u32,
 }
 
 /// Bits of [`Conn::flags`].
@@ -66,6 +61,12 @@ pub mod conn_flag {
     pub const ADOPTED: u32 = 1 << 4;
     /// A DNS-over-TCP connection.
     pub const DNS: u32 = 1 << 5;
+    /// The SYN was made. An entry that stays without it is a `connect(2)` that failed synchronously.
+    pub const ATTEMPTED: u32 = 1 << 6;
+    /// The last payload went towards the peer.
+    pub const LAST_SENT: u32 = 1 << 7;
+    /// The last payload came from the peer.
+    pub const LAST_RECEIVED: u32 = 1 << 8;
 }
 
 /// Capture state of one direction of a stream.
@@ -74,13 +75,13 @@ pub mod conn_flag {
 pub struct Stream {
     /// Sequence number of stream offset 0 (initial sequence number + 1).
     pub base: u32,
-    /// 1 once `base` is known; bit 1: this direction speaks HTTP/2; bit 2: it certainly does not.
+    /// Bits of [`stream_state`].
     pub state: u32,
     /// Offset up to which the stream was looked at.
     pub seen: u64,
     /// Offset of the next HTTP/2 frame header.
     pub next_frame: u64,
-    /// Bytes from here down to the last captured offset are to be captured.
+    /// Offset up to which bytes are to be captured.
     pub capture_until: u64,
     /// Beginning of a frame header that a segment boundary cut.
     pub partial: [u8; 9],
@@ -90,7 +91,19 @@ pub struct Stream {
     pub pad: [u8; 6],
 }
 
-/// Value of [`super::names::CONNS`], by socket cookie: a watched connection.
+/// Bits of [`Stream::state`].
+pub mod stream_state {
+    /// `base` is known.
+    pub const BASED: u32 = 1;
+    /// HTTP/2 frames are followed.
+    pub const H2: u32 = 1 << 1;
+    /// Bytes were missed: frames are followed no more.
+    pub const LOST: u32 = 1 << 2;
+    /// `base` is the first segment seen, not the handshake's.
+    pub const LATE: u32 = 1 << 3;
+}
+
+/// Value of [`super::names::CONNS`], by socket cookie: a watched connection, from `connect(2)` on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Conn {
@@ -127,7 +140,7 @@ pub struct Conn {
 }
 
 const _: () = {
-    assert!(size_of::<Origin>() == 64);
+    assert!(size_of::<UdpOrigin>() == 48);
     assert!(size_of::<Stream>() == 48);
     assert!(size_of::<Conn>() == 232);
 };

@@ -74,14 +74,16 @@ pub mod stat {
     pub const LOST: u32 = 32;
     /// Connections not tracked because [`super::super::names::CONNS`] was full.
     pub const CONNS_FULL: u32 = 64;
-    /// Origins not kept because [`super::super::names::ORIGINS`] was full.
-    pub const ORIGINS_FULL: u32 = 65;
+    /// Calls of `connect(2)` whose SYN is not made yet, and those that failed synchronously, ever.
+    pub const ASKED: u32 = 65;
     /// Counts not made because a counter map was full.
     pub const COUNTS_FULL: u32 = 66;
     /// Payload not captured because its connection had used up its rate.
     pub const RATE_LIMITED: u32 = 67;
     /// Packets of which the kernel side could not read what it needed.
     pub const UNREADABLE: u32 = 68;
+    /// Of [`ASKED`], those whose SYN was made, or whose failure a hook reported.
+    pub const ASKED_DONE: u32 = 69;
     /// Number of entries.
     pub const END: u32 = 72;
 }

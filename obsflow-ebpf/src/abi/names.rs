@@ -8,8 +8,9 @@ pub const PORT_CLASS: &str = "PORT_CLASS";
 pub const DROP_REASONS: &str = "DROP_REASONS";
 /// Hash of [`super::conn::Conn`] by socket cookie.
 pub const CONNS: &str = "CONNS";
-/// Hash of [`super::conn::Origin`] by socket cookie.
-pub const ORIGINS: &str = "ORIGINS";
+/// LRU hash of [`super::conn::UdpOrigin`] by socket cookie: sockets that talk to name servers. Evicted entries lose
+/// the process's name, never an event.
+pub const UDP_ORIGINS: &str = "UDP_ORIGINS";
 /// Per-CPU array of counters, see [`super::count::stat`].
 pub const STATS: &str = "STATS";
 /// Per-CPU hash of counts by [`super::count::ConnCountKey`].

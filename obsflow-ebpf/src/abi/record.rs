@@ -222,8 +222,12 @@ pub struct ConnectFailed {
 pub struct Dns {
     /// Common part. [`flag::INGRESS`] marks what came from the name server.
     pub header: Header,
-    /// Addresses.
+    /// Addresses as in the packet.
     pub tuple: Tuple,
+    /// What the process asked for, when the connect and sendmsg hooks saw it ([`flag::ASKED`]).
+    pub asked: Peer,
+    /// Name of the process, NUL-padded; empty when not known here.
+    pub comm: [u8; 16],
     /// Length of the message on the wire, in bytes.
     pub wire_len: u32,
     /// Length of the tail, in bytes.
@@ -403,7 +407,7 @@ const _: () = {
     assert!(size_of::<Retransmit>() == 88);
     assert!(size_of::<Close>() == 176);
     assert!(size_of::<ConnectFailed>() == 88);
-    assert!(size_of::<Dns>() == 88);
+    assert!(size_of::<Dns>() == 128);
     assert!(size_of::<Payload>() == 56);
     assert!(size_of::<Drop>() == 232);
     assert!(size_of::<SocketError>() == 88);

@@ -122,6 +122,10 @@ pub enum EventBody {
         ends: Endpoints,
         /// Which way.
         direction: Direction,
+        /// The name server the process asked, where a connect or sendmsg hook saw it.
+        asked: Option<SocketAddr>,
+        /// Name of the process, empty when not known.
+        comm: Comm,
         /// The message; shorter than `wire_len` when it was cut.
         message: Bytes,
         /// Its length on the wire.
