@@ -1,6 +1,8 @@
 //! Plain data that every stage shares. No aya, kube or ratatui types.
 
 pub mod event;
+pub mod flow;
+pub mod flow_ext;
 pub mod observation;
 pub mod time;
 pub mod workload;
