@@ -1,3 +1,47 @@
-//! The project's own tasks.
+//! The project's own tasks, one file each: `cargo xtask <task>`.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod build;
+mod fuzz;
+mod setup;
+mod sh;
+mod test;
+
+/// Tasks of the obsflow workspace.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Install what building and testing need; quick when everything is there.
+    Setup,
+    /// Set up, then run the whole quality gate.
+    Test(test::Arguments),
+    /// Build the static release binary.
+    Build,
+    /// Run the fuzz targets.
+    Fuzz(fuzz::Arguments),
+}
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().task {
+        Task::Setup => setup::run(),
+        Task::Test(arguments) => test::run(&arguments),
+        Task::Build => build::run(),
+        Task::Fuzz(arguments) => fuzz::run(&arguments),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
