@@ -35,8 +35,16 @@ pub(crate) fn run() -> Result<()> {
     for tool in tools::ALL {
         step(tool.name, || tools::ensure(tool))?;
     }
+    step("dependencies", fetch)?;
     step("Python for the lab", python::ensure)?;
     Ok(())
+}
+
+/// After this, building and checking need no network.
+fn fetch() -> Result<Step> {
+    sh::run(sh::cargo().args(["fetch", "--locked"]))
+        .context("the registry of crates must be reachable once")?;
+    Ok(Step::There("every crate of Cargo.lock there".into()))
 }
 
 fn step(name: &str, work: impl FnOnce() -> Result<Step>) -> Result<()> {
