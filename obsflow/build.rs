@@ -4,8 +4,12 @@ use anyhow::Context as _;
 
 fn main() -> anyhow::Result<()> {
     // SAFETY: a build script's main has one thread. The nested build of the kernel side needs unstable
-    // flags (`-Z build-std=core`); the variable reaches only this process and its child.
-    unsafe { std::env::set_var("RUSTC_BOOTSTRAP", "1") };
+    // flags (`-Z build-std=core`); the variable reaches only this process and its child. Quiet, because every line the
+    // child prints becomes a warning here: what remains are its warnings and errors.
+    unsafe {
+        std::env::set_var("RUSTC_BOOTSTRAP", "1");
+        std::env::set_var("CARGO_TERM_QUIET", "true");
+    }
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../obsflow-ebpf");
     aya_build::build_ebpf(
         [aya_build::Package {
