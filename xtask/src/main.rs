@@ -9,6 +9,7 @@ mod fuzz;
 mod setup;
 mod sh;
 mod test;
+mod vm;
 
 /// Tasks of the obsflow workspace.
 #[derive(Parser)]
@@ -28,14 +29,17 @@ enum Task {
     Build,
     /// Run the fuzz targets.
     Fuzz(fuzz::Arguments),
+    /// Boot Debian's kernels in qemu and check a small scenario on each.
+    Vm(vm::Arguments),
 }
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().task {
-        Task::Setup => setup::run(),
+        Task::Setup => setup::run().and_then(|()| vm::prepare()),
         Task::Test(arguments) => test::run(&arguments),
         Task::Build => build::run(),
         Task::Fuzz(arguments) => fuzz::run(&arguments),
+        Task::Vm(arguments) => vm::run(&arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

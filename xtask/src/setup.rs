@@ -47,7 +47,11 @@ fn fetch() -> Result<Step> {
     Ok(Step::There("every crate of Cargo.lock there".into()))
 }
 
-fn step(name: &str, work: impl FnOnce() -> Result<Step>) -> Result<()> {
+/// Does one step and says what it found.
+///
+/// # Errors
+/// Those of the step.
+pub(crate) fn step(name: &str, work: impl FnOnce() -> Result<Step>) -> Result<()> {
     let began = Instant::now();
     match work().with_context(|| format!("setup, {name}"))? {
         Step::There(what) => println!("setup: {name}: {what}"),

@@ -1,0 +1,237 @@
+//! `cargo xtask vm`: does obsflow load and tell the truth on the kernels people have?
+//!
+//! Boots Debian's cloud kernels in qemu with the static binary in an initial RAM disk, shows which hooks each of them
+//! carries, and checks a small scenario on each.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use clap::Args;
+
+use crate::setup::{self, apt, rust::MUSL};
+use crate::{build, sh};
+
+mod initrd;
+mod machine;
+mod modules;
+mod packages;
+
+/// What the machines need beyond what building and testing need.
+const PACKAGES: &[apt::Package] = &[
+    ("qemu-system-x86", "qemu-system-x86_64"),
+    ("xz-utils", "xz"),
+    ("nftables", "nft"),
+];
+
+/// Modules of hooks (traffic control, tunnels, sock_diag) and of the scenario (nftables).
+const MODULES: &[&str] = &[
+    "veth",
+    "dummy",
+    "vxlan",
+    "geneve",
+    "sch_ingress",
+    "cls_bpf",
+    "inet_diag",
+    "tcp_diag",
+    "udp_diag",
+    "nf_tables",
+];
+
+/// How one boot may take, on a busy machine.
+const LIMIT: Duration = Duration::from_secs(180);
+
+/// Arguments of `cargo xtask vm`.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct Arguments {
+    /// Only this kernel: 5.10, 6.1, 6.12 or newest; may be given more than once.
+    #[arg(long = "kernel", value_name = "SERIES")]
+    kernels: Vec<Series>,
+    /// Fetch the package lists even when they are new.
+    #[arg(long)]
+    update: bool,
+    /// Debian mirror that holds the kernels, ending in /debian; default is this machine's own.
+    #[arg(long, value_name = "URI")]
+    mirror: Option<String>,
+    /// A static obsflow binary; default is a new release build.
+    #[arg(long, value_name = "FILE")]
+    binary: Option<PathBuf>,
+    /// Leave obsflow out: is the scenario itself sound on this kernel?
+    #[arg(long, conflicts_with = "binary")]
+    traffic_only: bool,
+    /// Machines at the same time.
+    #[arg(long, value_name = "COUNT", default_value_t = 2)]
+    jobs: usize,
+    /// Write the tables into docs/kernels.md.
+    #[arg(long)]
+    write_docs: bool,
+}
+
+/// A line of kernels, of which the newest is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Series {
+    /// Debian 11.
+    #[value(name = "5.10")]
+    V5_10,
+    /// Debian 12.
+    #[value(name = "6.1")]
+    V6_1,
+    /// Debian 13.
+    #[value(name = "6.12")]
+    V6_12,
+    /// The newest that Debian has.
+    #[value(name = "newest")]
+    Newest,
+}
+
+impl Series {
+    const ALL: [Self; 4] = [Self::V5_10, Self::V6_1, Self::V6_12, Self::Newest];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::V5_10 => "5.10",
+            Self::V6_1 => "6.1",
+            Self::V6_12 => "6.12",
+            Self::Newest => "newest",
+        }
+    }
+
+    /// Whether a package of this version belongs to it.
+    fn holds(self, version: &str) -> bool {
+        match self {
+            Self::Newest => true,
+            _ => version
+                .strip_prefix(self.name())
+                .is_some_and(|rest| rest.starts_with('.')),
+        }
+    }
+}
+
+impl fmt::Display for Series {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Fetches what the machines need; quick when it is there. The demo does without, so it is no part of its set-up.
+///
+/// # Errors
+/// When packages or kernels cannot be fetched.
+pub(crate) fn prepare() -> Result<()> {
+    setup::step("machines", || apt::ensure(PACKAGES))?;
+    setup::step("kernels", || {
+        let kernels = fetch(&Series::ALL, &Arguments::default())?;
+        Ok(setup::Step::There(
+            kernels
+                .iter()
+                .map(|kernel| kernel.version.as_str())
+                .collect::<Vec<_>>()
+                .join(", "),
+        ))
+    })
+}
+
+fn fetch(series: &[Series], arguments: &Arguments) -> Result<Vec<packages::Kernel>> {
+    // The cache belongs to every clone of this user.
+    let _turn = setup::machine_lock("vm")?;
+    packages::fetch(series, arguments.mirror.as_deref(), arguments.update)
+}
+
+/// Boots every kernel asked for and prints what was found.
+///
+/// # Errors
+/// When something needed is missing, a machine does not come through, or obsflow called a step wrong.
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    apt::ensure(PACKAGES)?;
+    let series = if arguments.kernels.is_empty() {
+        Series::ALL.to_vec()
+    } else {
+        arguments.kernels.clone()
+    };
+    let kernels = fetch(&series, arguments)?;
+    let init = guest()?;
+    let obsflow = match &arguments.binary {
+        _ if arguments.traffic_only => None,
+        Some(binary) => Some(binary.clone()),
+        None => Some(build::release()?),
+    };
+    let queue = Mutex::new(series.into_iter().zip(kernels));
+    let done = Mutex::new(Vec::new());
+    thread::scope(|scope| {
+        for _ in 0..arguments.jobs.max(1) {
+            scope.spawn(|| {
+                while let Some((series, kernel)) = next(&queue) {
+                    let session = boot(series, &kernel, &init, obsflow.as_deref());
+                    match &session {
+                        Ok(session) => println!(
+                            "{series} ({}): {:.1} s",
+                            kernel.version,
+                            session.took.as_secs_f64()
+                        ),
+                        Err(error) => println!("{series} ({}): {error:#}", kernel.version),
+                    }
+                    done.lock()
+                        .unwrap_or_else(std::sync::PoisonError::into_inner)
+                        .push((series, kernel, session));
+                }
+            });
+        }
+    });
+    let done = done
+        .into_inner()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    for (series, kernel, session) in done {
+        let session = session.with_context(|| format!("kernel {series} ({})", kernel.version))?;
+        for report in session.reports {
+            println!("{report:?}");
+        }
+    }
+    Ok(())
+}
+
+fn next<T>(queue: &Mutex<impl Iterator<Item = T>>) -> Option<T> {
+    queue
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+        .next()
+}
+
+/// The guest's first process, static.
+fn guest() -> Result<PathBuf> {
+    sh::run(sh::cargo().args([
+        "build",
+        "--quiet",
+        "--release",
+        "--locked",
+        "--package",
+        "obsflow-vm-guest",
+        "--target",
+        MUSL,
+    ]))?;
+    Ok(sh::target().join(MUSL).join("release/vm-init"))
+}
+
+fn boot(
+    series: Series,
+    kernel: &packages::Kernel,
+    init: &Path,
+    obsflow: Option<&Path>,
+) -> Result<machine::Session> {
+    let modules = modules::closure(&kernel.modules, MODULES)?;
+    let disk = initrd::pack(&initrd::Content {
+        init,
+        obsflow,
+        modules: &modules,
+    })?;
+    let folder = sh::target().join("vm").join(series.name());
+    let session = machine::boot(&kernel.image, &disk, &folder, LIMIT)?;
+    ensure!(
+        !session.reports.is_empty(),
+        "the guest said nothing; the kernel's messages are in {}",
+        session.console.display()
+    );
+    Ok(session)
+}
