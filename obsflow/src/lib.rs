@@ -3,4 +3,6 @@
 //! One way through: kernel hook -> ring buffer -> decode -> attribute -> correlate -> sinks. A stage knows [`model`]
 //! and its own input type, nothing downstream.
 
+pub mod attribute;
+pub mod kernel;
 pub mod model;

@@ -1,0 +1,453 @@
+//! Whose event it was: cgroup id -> path -> pod, container, unit; pid -> process.
+//!
+//! The cgroup in the record comes first, because it holds for pods on the host's network and for processes that are
+//! gone; then the process; else the workload stays unknown. The clock is the events' own, so a replay attributes as the
+//! live run did, and it asks nothing of the machine it runs on.
+
+use std::collections::{HashMap, VecDeque};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::model::Mono;
+use crate::model::event::{Comm, Event, EventBody};
+use crate::model::workload::{Process, Workload, WorkloadKind};
+
+pub mod cgroup_path;
+mod machine;
+mod pods;
+mod processes;
+
+pub use machine::{Machine, ThisMachine};
+pub use pods::PodName;
+
+use pods::Pods;
+use processes::Processes;
+
+/// Where the kubelet keeps its log folders.
+pub const POD_LOGS: &str = "/var/log/pods";
+/// Between two tries to find a cgroup that could not be found.
+const RETRY: Duration = Duration::from_secs(1);
+/// A name that no record confirmed for this long is read again from `/proc`.
+const NAME_AGE: Duration = Duration::from_secs(10);
+
+/// Limits and sources of an [`Attributor`].
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Folders laid out like `/var/log/pods`; none in a replay.
+    pub pod_logs: Vec<PathBuf>,
+    /// How long a removed cgroup still answers.
+    pub grace: Duration,
+    /// Cgroups remembered, removed ones among them.
+    pub max_cgroups: usize,
+    /// Processes remembered.
+    pub max_processes: usize,
+}
+
+impl Config {
+    /// For events of this machine.
+    #[must_use]
+    pub fn live(pod_logs: Vec<PathBuf>) -> Self {
+        Self {
+            pod_logs,
+            grace: Duration::from_secs(60),
+            max_cgroups: 65_536,
+            max_processes: 16_384,
+        }
+    }
+
+    /// For events from a capture file: names come from the capture only.
+    #[must_use]
+    pub fn replay() -> Self {
+        Self::live(Vec::new())
+    }
+}
+
+/// What attribution did, for `obsflow status`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Cgroups known now.
+    pub cgroups: usize,
+    /// Processes known now.
+    pub processes: usize,
+    /// Events whose workload stayed unknown.
+    pub unknown: u64,
+    /// Cgroups that announced themselves in no record and were asked of the machine.
+    pub late: u64,
+    /// Processes attributed by pid because their sockets are in the root cgroup (hosts with cgroup v1 only) or in none:
+    /// best effort, a process that is gone cannot be asked.
+    pub by_pid: u64,
+    /// Cgroups not remembered because the table was full.
+    pub full: u64,
+}
+
+/// Turns events into workloads and processes.
+pub struct Attributor {
+    config: Config,
+    machine: Option<Box<dyn Machine>>,
+    cgroups: HashMap<u64, Entry>,
+    gone: VecDeque<(Mono, u64)>,
+    pods: Pods,
+    processes: Processes,
+    unknown: Arc<Workload>,
+    stats: Stats,
+}
+
+#[derive(Debug)]
+struct Entry {
+    workload: Arc<Workload>,
+    state: State,
+    gone: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Nothing better will come.
+    Settled,
+    /// A pod without names, tried when this many names were known.
+    Unnamed(u64),
+    /// The root cgroup: on a v1-only host every socket is in it.
+    Root,
+    /// Could not be found; asked again after this moment.
+    Unknown(Mono),
+}
+
+impl Attributor {
+    /// `machine` answers for what no record tells; `None` in a replay.
+    #[must_use]
+    pub fn new(config: Config, machine: Option<Box<dyn Machine>>) -> Self {
+        Self {
+            pods: Pods::new(config.pod_logs.clone()),
+            processes: Processes::new(config.max_processes),
+            config,
+            machine,
+            cgroups: HashMap::new(),
+            gone: VecDeque::new(),
+            unknown: Arc::new(Workload::default()),
+            stats: Stats::default(),
+        }
+    }
+
+    /// Takes in what the event tells about cgroups, pods and processes, and says whose it is. Every event must pass
+    /// through here, in order.
+    pub fn on(&mut self, event: &Event) -> (Arc<Workload>, Option<Process>) {
+        self.expire(event.at);
+        match &event.body {
+            EventBody::Cgroup { path } => self.add_cgroup(event.cgroup, path, event.at),
+            EventBody::Exec { .. } if event.pid != 0 => self.processes.exec(event.pid),
+            EventBody::Pod { uid, namespace, name } => self.learn_pod(uid, namespace, name),
+            _ => {}
+        }
+        let process = self.process(event);
+        let workload = self.workload(event);
+        match &event.body {
+            EventBody::CgroupGone => self.remove_cgroup(event.cgroup, event.at),
+            EventBody::Exit => self.processes.exit(event.pid, event.at),
+            _ => {}
+        }
+        if workload.kind == WorkloadKind::Unknown {
+            self.stats.unknown += 1;
+        }
+        (workload, process)
+    }
+
+    /// What attribution did so far.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        Stats {
+            cgroups: self.cgroups.len(),
+            processes: self.processes.len(),
+            ..self.stats
+        }
+    }
+
+    /// Names of pods read from log folders since the last call, for a capture file.
+    pub fn take_learned(&mut self) -> Vec<PodName> {
+        self.pods.take_learned()
+    }
+
+    fn add_cgroup(&mut self, id: u64, path: &str, now: Mono) {
+        if id == 0 {
+            return;
+        }
+        if self.cgroups.len() >= self.config.max_cgroups && !self.cgroups.contains_key(&id) {
+            self.drop_oldest_gone();
+            if self.cgroups.len() >= self.config.max_cgroups {
+                self.stats.full += 1;
+                return;
+            }
+        }
+        let (workload, named) = self.identify(path, now);
+        let state = match named {
+            true if path == "/" => State::Root,
+            true => State::Settled,
+            false => State::Unnamed(self.pods.generation),
+        };
+        self.cgroups.insert(
+            id,
+            Entry {
+                workload: Arc::new(workload),
+                state,
+                gone: false,
+            },
+        );
+    }
+
+    fn remove_cgroup(&mut self, id: u64, at: Mono) {
+        if let Some(entry) = self.cgroups.get_mut(&id)
+            && !entry.gone
+        {
+            entry.gone = true;
+            self.gone.push_back((at, id));
+        }
+    }
+
+    fn expire(&mut self, now: Mono) {
+        while self
+            .gone
+            .front()
+            .is_some_and(|(at, _)| now.since(*at) >= self.config.grace)
+        {
+            self.drop_oldest_gone();
+        }
+        self.processes.expire(now);
+    }
+
+    fn drop_oldest_gone(&mut self) {
+        if let Some((_, id)) = self.gone.pop_front()
+            && self.cgroups.get(&id).is_some_and(|entry| entry.gone)
+        {
+            self.cgroups.remove(&id);
+        }
+    }
+
+    fn learn_pod(&mut self, uid: &str, namespace: &str, pod: &str) {
+        let name = PodName {
+            uid: Arc::from(uid),
+            namespace: Arc::from(namespace),
+            pod: Arc::from(pod),
+        };
+        self.pods.learn(name, None);
+    }
+
+    /// The workload at `path` and whether nothing is missing of its names.
+    fn identify(&mut self, path: &str, now: Mono) -> (Workload, bool) {
+        let mut workload = cgroup_path::parse(path);
+        let named = self.name(&mut workload, now);
+        (workload, named)
+    }
+
+    fn name(&mut self, workload: &mut Workload, now: Mono) -> bool {
+        let Some(uid) = workload.pod_uid.as_deref() else {
+            return true;
+        };
+        let Some(name) = self.pods.find(uid, now) else {
+            return false;
+        };
+        workload.namespace = Some(Arc::clone(&name.namespace));
+        workload.pod = Some(Arc::clone(&name.pod));
+        if workload.container_id.is_some() {
+            workload.container = self.pods.only_container(uid);
+        }
+        true
+    }
+
+    fn workload(&mut self, event: &Event) -> Arc<Workload> {
+        if event.cgroup == 0 {
+            return self.of_process(event);
+        }
+        match self.cgroups.get(&event.cgroup) {
+            Some(entry) if entry.state == State::Settled => Arc::clone(&entry.workload),
+            Some(entry) => {
+                let (workload, state) = (Arc::clone(&entry.workload), entry.state);
+                self.unsettled(event, workload, state)
+            }
+            None => self.late(event),
+        }
+    }
+
+    fn unsettled(&mut self, event: &Event, known: Arc<Workload>, state: State) -> Arc<Workload> {
+        match state {
+            State::Settled => known,
+            State::Root => self.by_pid(event).unwrap_or(known),
+            State::Unknown(retry) if event.at < retry => known,
+            State::Unknown(_) => self.late(event),
+            State::Unnamed(generation) => {
+                if generation == self.pods.generation && !self.pods.due(event.at) {
+                    return known;
+                }
+                let mut workload = Workload::clone(&known);
+                let named = self.name(&mut workload, event.at);
+                let generation = self.pods.generation;
+                let Some(entry) = self.cgroups.get_mut(&event.cgroup) else {
+                    return known;
+                };
+                if named {
+                    entry.workload = Arc::new(workload);
+                    entry.state = State::Settled;
+                } else {
+                    entry.state = State::Unnamed(generation);
+                }
+                Arc::clone(&entry.workload)
+            }
+        }
+    }
+
+    /// A cgroup that announced itself in no record.
+    fn late(&mut self, event: &Event) -> Arc<Workload> {
+        let Some(machine) = &mut self.machine else {
+            return Arc::clone(&self.unknown);
+        };
+        let id = event.cgroup;
+        if let Some(path) = machine.cgroup_path(id) {
+            self.stats.late += 1;
+            self.add_cgroup(id, &path, event.at);
+            if let Some(entry) = self.cgroups.get(&id) {
+                return Arc::clone(&entry.workload);
+            }
+            return Arc::new(self.identify(&path, event.at).0);
+        }
+        let unknown = Arc::clone(&self.unknown);
+        if self.cgroups.len() < self.config.max_cgroups {
+            let state = State::Unknown(event.at.after(RETRY));
+            self.cgroups.insert(
+                id,
+                Entry {
+                    workload: Arc::clone(&unknown),
+                    state,
+                    gone: false,
+                },
+            );
+            // It answers no more than a removed one would, and must not stay forever.
+            self.remove_cgroup(id, event.at);
+        } else {
+            self.stats.full += 1;
+        }
+        unknown
+    }
+
+    /// The record carries no cgroup: what other records of the same process carried, then `/proc`.
+    fn of_process(&mut self, event: &Event) -> Arc<Workload> {
+        let cgroup = self
+            .processes
+            .get_mut(event.pid)
+            .map_or(0, |process| process.cgroup);
+        if let Some(entry) = self.cgroups.get(&cgroup)
+            && entry.state != State::Root
+        {
+            return Arc::clone(&entry.workload);
+        }
+        self.by_pid(event).unwrap_or_else(|| Arc::clone(&self.unknown))
+    }
+
+    fn by_pid(&mut self, event: &Event) -> Option<Arc<Workload>> {
+        if event.pid == 0 {
+            return None;
+        }
+        let machine = self.machine.as_mut()?;
+        let process = self.processes.get_mut(event.pid)?;
+        if let Some(found) = &process.by_pid {
+            return found.clone();
+        }
+        if process.ended {
+            return None;
+        }
+        let text = machine.cgroups(event.pid);
+        let path = text.as_deref().and_then(best_path);
+        let identified = path.map(|path| self.identify(path, event.at));
+        if identified.is_some() {
+            self.stats.by_pid += 1;
+        }
+        let (found, named) = match identified {
+            Some((workload, named)) => (Some(Arc::new(workload)), named),
+            None => (None, true),
+        };
+        // A pod whose names are not there yet is asked again.
+        if named && let Some(process) = self.processes.get_mut(event.pid) {
+            process.by_pid = Some(found.clone());
+        }
+        found
+    }
+
+    fn process(&mut self, event: &Event) -> Option<Process> {
+        if event.pid == 0 {
+            return None;
+        }
+        let (comm, is_traffic) = comm(&event.body);
+        if !is_traffic {
+            // Not worth an entry: every process of the machine comes by here.
+            let known = self.processes.get_mut(event.pid)?;
+            return Some(Process {
+                pid: event.pid,
+                name: Arc::clone(&known.name),
+            });
+        }
+        let process = self.processes.entry(event.pid);
+        if event.cgroup != 0 {
+            process.cgroup = event.cgroup;
+        }
+        if let Some(comm) = comm.filter(|comm| !comm.is_empty()) {
+            process.named(comm, event.at);
+        } else if let Some(machine) = &mut self.machine
+            && !process.ended
+            && (process.at == Mono(0) || event.at.since(process.at) > NAME_AGE)
+        {
+            process.at = event.at;
+            if let Some(comm) = machine.comm(event.pid) {
+                process.named(&comm, event.at);
+            }
+        }
+        Some(Process {
+            pid: event.pid,
+            name: Arc::clone(&process.name),
+        })
+    }
+}
+
+/// The process's name in the record, and whether the record is one that should have a process.
+fn comm(body: &EventBody) -> (Option<&Comm>, bool) {
+    match body {
+        EventBody::Attempt { comm, .. }
+        | EventBody::ConnectFailed { comm, .. }
+        | EventBody::Exec { comm }
+        | EventBody::Adopted { comm, .. } => (Some(comm), true),
+        EventBody::Close(close) => (Some(&close.comm), true),
+        EventBody::Cgroup { .. }
+        | EventBody::CgroupGone
+        | EventBody::Exit
+        | EventBody::Pod { .. }
+        | EventBody::Name { .. }
+        | EventBody::Lost { .. } => (None, false),
+        _ => (None, true),
+    }
+}
+
+/// The most telling path of a `/proc/<pid>/cgroup`: the v2 one unless it is the root, then a v1 one that names a pod
+/// or a container, then systemd's.
+fn best_path(text: &str) -> Option<&str> {
+    let lines = || {
+        text.lines().filter_map(|line| {
+            let (_, rest) = line.split_once(':')?;
+            let (controllers, path) = rest.split_once(':')?;
+            (path != "/").then_some((controllers, path))
+        })
+    };
+    let unified = lines().find(|(controllers, _)| controllers.is_empty());
+    let telling = || {
+        lines().find(|(_, path)| {
+            matches!(
+                cgroup_path::parse(path).kind,
+                WorkloadKind::Pod | WorkloadKind::Container
+            )
+        })
+    };
+    let systemd = || {
+        lines().find(|(controllers, path)| {
+            *controllers == "name=systemd" && cgroup_path::parse(path).kind == WorkloadKind::Unit
+        })
+    };
+    unified.or_else(telling).or_else(systemd).map(|(_, path)| path)
+}
+
+#[cfg(test)]
+mod tests;
