@@ -1,10 +1,13 @@
 //! `cargo xtask test`: set-up, then every check there is, each a named stage. The first stage that fails ends it.
 
+use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
+use clap::ValueEnum as _;
 
-use crate::{build, setup, sh};
+use crate::{build, fuzz, setup, sh, vm};
 
 mod count;
 
@@ -40,55 +43,33 @@ enum Name {
     Doctest,
     /// The scenarios, on this machine's kernel.
     Lab,
+    /// A minute of each fuzz target.
+    Fuzz,
+    /// The smoke scenario on other kernels.
+    Vm,
 }
 
-struct Stage {
-    name: Name,
-    work: fn(&mut Count) -> Result<()>,
+impl Name {
+    fn run(self, count: &mut Count) -> Result<()> {
+        match self {
+            Self::Setup => setup::run().and_then(|()| vm::prepare()),
+            Self::Fmt => sh::run(sh::cargo().args(["fmt", "--all", "--check"])),
+            Self::Clippy => clippy(),
+            Self::ClippyEbpf => clippy_ebpf(),
+            Self::Doc => doc(),
+            Self::Deny => deny(),
+            Self::Build => build::run(),
+            Self::Unit => unit(count),
+            Self::Doctest => doctest(count),
+            Self::Lab => lab(count),
+            Self::Fuzz => fuzz::run(&fuzz::Arguments {
+                seconds: 60,
+                target: None,
+            }),
+            Self::Vm => vm::run(&vm::Arguments::default()),
+        }
+    }
 }
-
-const STAGES: &[Stage] = &[
-    Stage {
-        name: Name::Setup,
-        work: |_| setup::run(),
-    },
-    Stage {
-        name: Name::Fmt,
-        work: |_| sh::run(sh::cargo().args(["fmt", "--all", "--check"])),
-    },
-    Stage {
-        name: Name::Clippy,
-        work: |_| clippy(),
-    },
-    Stage {
-        name: Name::ClippyEbpf,
-        work: |_| clippy_ebpf(),
-    },
-    Stage {
-        name: Name::Doc,
-        work: |_| doc(),
-    },
-    Stage {
-        name: Name::Deny,
-        work: |_| deny(),
-    },
-    Stage {
-        name: Name::Build,
-        work: |_| build::run(),
-    },
-    Stage {
-        name: Name::Unit,
-        work: unit,
-    },
-    Stage {
-        name: Name::Doctest,
-        work: doctest,
-    },
-    Stage {
-        name: Name::Lab,
-        work: lab,
-    },
-];
 
 /// Runs the gate.
 ///
@@ -98,14 +79,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let began = Instant::now();
     let mut count = Count::default();
     let mut took: Vec<(Name, Duration)> = Vec::new();
-    for stage in STAGES
-        .iter()
-        .filter(|s| arguments.only.is_empty() || arguments.only.contains(&s.name))
-    {
-        let name = label(stage.name);
+    for stage in Name::value_variants() {
+        if !arguments.only.is_empty() && !arguments.only.contains(stage) {
+            continue;
+        }
+        let name = label(*stage);
         println!("== {name}");
         let began = Instant::now();
-        let done = (stage.work)(&mut count);
+        let done = stage.run(&mut count);
         let took_now = began.elapsed();
         if let Err(error) = done {
             println!("== {name}: FAILED after {:.0} s", took_now.as_secs_f64());
@@ -114,7 +95,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             return Err(error).with_context(|| format!("stage {name}"));
         }
         println!("== {name}: ok, {:.0} s", took_now.as_secs_f64());
-        took.push((stage.name, took_now));
+        took.push((*stage, took_now));
     }
     summary(&took);
     println!(
@@ -135,42 +116,30 @@ fn summary(took: &[(Name, Duration)]) {
 
 /// The stage's name as `--only` takes it.
 fn label(name: Name) -> String {
-    use clap::ValueEnum as _;
     name.to_possible_value()
         .map(|value| value.get_name().to_owned())
         .unwrap_or_default()
 }
 
-fn clippy() -> Result<()> {
-    let lints = ["--", "-D", "warnings"];
-    sh::run(
-        sh::cargo()
-            .args(["clippy", "--locked", "--workspace", "--all-targets"])
-            .args(lints),
-    )
+/// A cargo command line as one would type it.
+fn cargo(line: &str) -> Command {
+    let mut cargo = sh::cargo();
+    cargo.args(line.split(' '));
+    cargo
 }
 
-/// The programs, for their own target; the unstable flag is for this child only.
+fn clippy() -> Result<()> {
+    sh::run(&mut cargo(
+        "clippy --locked --workspace --all-targets -- -D warnings",
+    ))
+}
+
+/// The programs, for their own target; the unstable flags are for this child only.
 fn clippy_ebpf() -> Result<()> {
+    let line = "clippy --locked --package obsflow-ebpf --features programs --target bpfel-unknown-none \
+                -Z build-std=core -- -D warnings";
     sh::run(
-        sh::cargo()
-            .args([
-                "clippy",
-                "--locked",
-                "--package",
-                "obsflow-ebpf",
-                "--features",
-                "programs",
-            ])
-            .args([
-                "--target",
-                "bpfel-unknown-none",
-                "-Z",
-                "build-std=core",
-                "--",
-                "-D",
-                "warnings",
-            ])
+        cargo(line)
             .env("RUSTC_BOOTSTRAP", "1")
             .env("CARGO_TARGET_DIR", sh::target().join("clippy-ebpf")),
     )
@@ -178,63 +147,48 @@ fn clippy_ebpf() -> Result<()> {
 
 fn doc() -> Result<()> {
     sh::run(
-        sh::cargo()
-            .args([
-                "doc",
-                "--locked",
-                "--workspace",
-                "--no-deps",
-                "--document-private-items",
-            ])
+        cargo("doc --locked --workspace --no-deps --document-private-items")
             .env("RUSTDOCFLAGS", "-D warnings"),
     )
 }
 
 /// The advisory database would have to be fetched: the gate must mean the same tomorrow, and without a network.
 fn deny() -> Result<()> {
-    println!("advisories are not checked here: `cargo deny check advisories` does, with a network");
-    let checks = ["licenses", "bans", "sources"];
-    sh::run(
-        sh::cargo()
-            .args(["deny", "--locked", "--offline", "check", "--hide-inclusion-graph"])
-            .args(checks),
-    )
+    println!("known vulnerabilities are not part of the gate: `cargo deny check advisories` asks a database");
+    sh::run(&mut cargo(
+        "deny --locked --offline check --hide-inclusion-graph licenses bans sources",
+    ))
 }
 
 const LAB: &str = "package(obsflow-tests)";
 
-fn nextest(filter: &str, count: &mut Count) -> Result<()> {
+fn nextest(filter: &str, more: &[(&str, &Path)], count: &mut Count) -> Result<()> {
     sh::watch(
-        sh::cargo()
-            .args([
-                "nextest",
-                "run",
-                "--locked",
-                "--workspace",
-                "--no-tests=pass",
-                "--filterset",
-                filter,
-            ])
+        cargo("nextest run --locked --workspace --no-tests=pass --filterset")
+            .arg(filter)
+            .envs(more.iter().copied())
+            // A snapshot that differs is a failure, not a file to look at later.
             .env("INSTA_UPDATE", "no"),
         |line| count.nextest(line),
     )
 }
 
 fn unit(count: &mut Count) -> Result<()> {
-    nextest(&format!("not {LAB}"), count)
+    nextest(&format!("not {LAB}"), &[], count)
 }
 
 fn doctest(count: &mut Count) -> Result<()> {
-    sh::watch(
-        sh::cargo().args(["test", "--locked", "--workspace", "--doc"]),
-        |line| count.libtest(line),
-    )
+    sh::watch(&mut cargo("test --locked --workspace --doc"), |line| {
+        count.libtest(line)
+    })
 }
 
 fn lab(count: &mut Count) -> Result<()> {
     if !sh::is_root()? {
-        anyhow::bail!("the lab makes namespaces and loads programs: run this as root");
+        bail!("the lab makes namespaces and loads programs: run this as root");
     }
+    let binary = build::release()?;
+    // Two floods on one machine would be load for each other.
     let _turn = setup::machine_lock("lab")?;
-    nextest(LAB, count)
+    nextest(LAB, &[("OBSFLOW_BIN", &binary)], count)
 }
