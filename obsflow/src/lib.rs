@@ -4,5 +4,7 @@
 //! and its own input type, nothing downstream.
 
 pub mod attribute;
+pub mod correlate;
+pub mod decode;
 pub mod kernel;
 pub mod model;

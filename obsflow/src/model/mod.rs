@@ -1,5 +1,6 @@
 //! Plain data that every stage shares. No aya, kube or ratatui types.
 
+pub mod attributed;
 pub mod event;
 pub mod flow;
 pub mod flow_ext;
@@ -7,6 +8,7 @@ pub mod observation;
 pub mod time;
 pub mod workload;
 
+pub use attributed::Attributed;
 pub use event::{Event, EventBody};
 pub use observation::{Observation, What};
 pub use time::{Clock, Mono};

@@ -1,0 +1,32 @@
+//! Records of cgroups and processes that come and go.
+
+use obsflow_ebpf::abi::record;
+
+use super::{DecodeError, Raw, text};
+use crate::model::event::{Comm, EventBody};
+
+pub(super) fn cgroup(raw: &Raw) -> Result<EventBody, DecodeError> {
+    let body: record::Cgroup = raw.body()?;
+    let path = raw.tail::<record::Cgroup>(body.path_len)?;
+    Ok(EventBody::Cgroup {
+        path: text::escape(text::before_nul(&path)),
+    })
+}
+
+pub(super) fn cgroup_gone(raw: &Raw) -> Result<EventBody, DecodeError> {
+    let body: record::Cgroup = raw.body()?;
+    raw.tail::<record::Cgroup>(body.path_len)?;
+    Ok(EventBody::CgroupGone)
+}
+
+pub(super) fn exec(raw: &Raw) -> Result<EventBody, DecodeError> {
+    let body: record::Process = raw.body()?;
+    Ok(EventBody::Exec {
+        comm: Comm::new(body.comm),
+    })
+}
+
+pub(super) fn exit(raw: &Raw) -> Result<EventBody, DecodeError> {
+    let _: record::Process = raw.body()?;
+    Ok(EventBody::Exit)
+}
