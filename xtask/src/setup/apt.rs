@@ -20,6 +20,7 @@ pub(crate) const BASE: &[Package] = &[
     ("iproute2", "ip"),
     ("nftables", "nft"),
     ("iptables", "iptables"),
+    ("unbound", "unbound"),
     ("python3-venv", "python3"),
     ("jq", "jq"),
     // Shows that nothing stays behind in the kernel.

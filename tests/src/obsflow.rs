@@ -1,0 +1,201 @@
+//! obsflow itself, watching a lab.
+
+use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use crate::flow::Flow;
+use crate::lab::Lab;
+use crate::process::Proc;
+use crate::{tool, wait};
+
+/// What obsflow says on standard error once every hook is in place.
+pub(crate) const ATTACHED: &str = "attached";
+
+/// A running `obsflow observe --follow -o json`; killed when dropped.
+#[derive(Debug)]
+pub struct Obsflow<'lab> {
+    lab: &'lab Lab,
+    process: Proc,
+    seen: Mutex<Seen>,
+}
+
+/// The output so far.
+#[derive(Debug, Default)]
+struct Seen {
+    lines: usize,
+    flows: Vec<Flow>,
+}
+
+impl Lab {
+    /// Starts obsflow on node 0 of the lab, with more arguments if there are any, and waits until it is attached.
+    ///
+    /// # Errors
+    /// When it is not built, or ends before it is attached; its own words are part of the error.
+    pub fn observe(&self, args: &[&str]) -> Result<Obsflow<'_>> {
+        let mut command = self.obsflow_command()?;
+        command.args(["--follow", "-o", "json"]).args(args);
+        let process = Proc::start(command)?;
+        let obsflow = Obsflow {
+            lab: self,
+            process,
+            seen: Mutex::default(),
+        };
+        let attached = obsflow
+            .process
+            .err()
+            .find(wait::SOON, |line| line.contains(ATTACHED).then_some(()));
+        if attached.is_none() {
+            bail!(
+                "obsflow did not attach: {}",
+                obsflow.process.err().all().join(" | ")
+            );
+        }
+        Ok(obsflow)
+    }
+
+    /// The command `obsflow observe` on node 0, format and filters left to the caller.
+    ///
+    /// # Errors
+    /// When it is not built.
+    pub fn obsflow_command(&self) -> Result<Command> {
+        let node = self.node(0)?;
+        let mut command = Command::new(tool::binary("obsflow")?);
+        command
+            .arg("observe")
+            .arg("--attach")
+            .arg(&node.cgroup)
+            .arg("--pod-logs")
+            .arg(&node.pod_logs);
+        Ok(command)
+    }
+}
+
+impl Obsflow<'_> {
+    /// Its process.
+    #[must_use]
+    pub fn process(&self) -> &Proc {
+        &self.process
+    }
+
+    /// Takes in what it printed since; waits for something new until the deadline. False when there will be nothing.
+    fn more(&self, seen: &mut MutexGuard<'_, Seen>, deadline: Duration) -> bool {
+        let Some(lines) = self.process.out().after(seen.lines, deadline) else {
+            return false;
+        };
+        seen.lines += lines.len();
+        seen.flows.extend(
+            lines
+                .iter()
+                .filter_map(|line| Flow::parse(line))
+                .filter(|flow| self.is_ours(flow)),
+        );
+        true
+    }
+
+    /// Labs run beside each other, and hooks see the whole machine: a flow is ours when one of its addresses is, or
+    /// when it has none.
+    fn is_ours(&self, flow: &Flow) -> bool {
+        let mut ips = flow.ips().peekable();
+        ips.peek().is_none() || ips.any(|ip| self.lab.owns(ip)) || flow.has_pod()
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for a flow, those seen already included.
+    ///
+    /// # Errors
+    /// When none comes in time; the last flows seen are part of the error.
+    pub fn wait_for(&self, what: &str, like: impl Fn(&Flow) -> bool) -> Result<Flow> {
+        self.wait_within(what, wait::SOON, like)
+    }
+
+    /// [`Obsflow::wait_for`] with a deadline of its own.
+    ///
+    /// # Errors
+    /// When none comes in time; the last flows seen are part of the error.
+    pub fn wait_within(&self, what: &str, deadline: Duration, like: impl Fn(&Flow) -> bool) -> Result<Flow> {
+        let end = Instant::now() + deadline;
+        let mut seen = self.seen();
+        let mut looked_at = 0;
+        loop {
+            if let Some(found) = seen
+                .flows
+                .get(looked_at..)
+                .and_then(|new| new.iter().find(|flow| like(flow)))
+            {
+                return Ok(found.clone());
+            }
+            looked_at = seen.flows.len();
+            if !self.more(&mut seen, end.saturating_duration_since(Instant::now())) {
+                let last: Vec<String> = seen
+                    .flows
+                    .iter()
+                    .rev()
+                    .take(25)
+                    .rev()
+                    .map(|flow| format!("\n  {flow}"))
+                    .collect();
+                bail!(
+                    "obsflow did not show {what} within {deadline:?}; stderr: {}; of {} flows the last:{}",
+                    self.process.err().all().join(" | "),
+                    seen.flows.len(),
+                    last.concat()
+                );
+            }
+        }
+    }
+
+    /// Every flow so far that `like` accepts.
+    #[must_use]
+    pub fn all(&self, like: impl Fn(&Flow) -> bool) -> Vec<Flow> {
+        let mut seen = self.seen();
+        while self.more(&mut seen, Duration::ZERO) {}
+        seen.flows.iter().filter(|flow| like(flow)).cloned().collect()
+    }
+
+    /// Checks that no flow so far is one that must not be there. What happened before is known to have been shown
+    /// when a later flow is: call [`Obsflow::sentinel`] first.
+    ///
+    /// # Errors
+    /// When there is one; it is part of the error.
+    pub fn never(&self, what: &str, like: impl Fn(&Flow) -> bool) -> Result<()> {
+        match self.all(like).first() {
+            None => Ok(()),
+            Some(flow) => bail!("obsflow showed {what}: {flow}"),
+        }
+    }
+
+    /// Makes a look-up in a pod of its own and waits until it is shown: everything that happened before was shown.
+    ///
+    /// # Errors
+    /// When the pod cannot be made or the look-up is not shown.
+    pub fn sentinel(&self) -> Result<()> {
+        let pod = self.lab.pod("lab/sentinel")?;
+        let name = format!("{}.sentinel.example", pod.name);
+        let server = format!("{}:53", self.lab.dns().pod.v4);
+        pod.tool(["query", &server, &name, "TXT"])?
+            .json("its answer", wait::SOON, |_| true)?;
+        self.wait_for("the sentinel", |flow| flow.question() == name)
+            .map(drop)
+    }
+
+    /// Ends it with SIGTERM.
+    ///
+    /// # Errors
+    /// When it does not end, or not well.
+    pub fn stop(mut self) -> Result<()> {
+        let status = self.process.stop(wait::SOON).context("obsflow")?;
+        if !status.success() {
+            bail!(
+                "obsflow ended with {status}: {}",
+                self.process.err().all().join(" | ")
+            );
+        }
+        Ok(())
+    }
+}

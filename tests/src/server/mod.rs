@@ -1,0 +1,4 @@
+//! Real servers and real exporters.
+
+pub mod dns;
+pub mod otlp;

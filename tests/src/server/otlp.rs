@@ -1,0 +1,198 @@
+//! A Collector: real OTLP receivers over HTTP and gRPC that write down what arrives, and the exporters that send.
+
+use std::fs;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::Result;
+use serde_json::Value;
+
+use crate::Lab;
+use crate::lab::pod::{Pod, PodSpec};
+use crate::process::Proc;
+use crate::{tool, wait};
+
+/// OTLP over gRPC.
+pub const GRPC: u16 = 4317;
+/// OTLP over HTTP.
+pub const HTTP: u16 = 4318;
+
+/// A Collector in a pod, known to the name server as `<app>.<namespace>.svc.cluster.local`.
+#[derive(Debug)]
+pub struct Collector {
+    server: Option<Proc>,
+    record: PathBuf,
+    /// Its name as a Service.
+    pub name: String,
+    /// Where it lives.
+    pub pod: Pod,
+}
+
+impl Collector {
+    /// Starts a Collector on node 1 and gives it a name.
+    ///
+    /// # Errors
+    /// When the pod cannot be made or the receivers do not listen.
+    pub fn start(lab: &Lab, namespace: &str, app: &str) -> Result<Self> {
+        let pod = lab.pod(
+            PodSpec::new(&format!("{namespace}/{app}"))
+                .node(1)
+                .container("otc-container"),
+        )?;
+        let collector = Self::start_in(lab, pod)?;
+        let name = format!("{app}.{namespace}.svc.cluster.local");
+        lab.dns().add(&name, &collector.pod.ips())?;
+        Ok(Self { name, ..collector })
+    }
+
+    /// Starts a Collector in a pod that exists, as a sidecar or on the same node; its name is its IPv4 address.
+    ///
+    /// # Errors
+    /// When the receivers do not listen.
+    pub fn start_in(lab: &Lab, pod: Pod) -> Result<Self> {
+        let record = lab.dir().join(format!("{}.records", pod.uid));
+        let mut collector = Self {
+            server: None,
+            record,
+            name: pod.v4.to_string(),
+            pod,
+        };
+        collector.restart()?;
+        Ok(collector)
+    }
+
+    /// Starts it (again).
+    ///
+    /// # Errors
+    /// When the receivers do not listen.
+    pub fn restart(&mut self) -> Result<()> {
+        self.server = None;
+        let mut command = self.pod.command(tool::binary("lab-otlp")?)?;
+        command
+            .arg("receive")
+            .arg(&self.record)
+            .args([format!("[::]:{HTTP}"), format!("[::]:{GRPC}")]);
+        let server = Proc::start(command)?;
+        server.json("that it listens", wait::SOON, |line| line["listening"] == true)?;
+        self.server = Some(server);
+        Ok(())
+    }
+
+    /// Ends it: connects are answered by RST from now on.
+    pub fn stop(&mut self) {
+        self.server = None;
+    }
+
+    /// Everything that arrived so far.
+    ///
+    /// # Errors
+    /// When the record cannot be read.
+    pub fn received(&self) -> Result<Vec<Value>> {
+        let text = fs::read_to_string(&self.record)?;
+        // The last line may be half written.
+        Ok(text
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect())
+    }
+
+    /// Waits until `count` requests that `like` accepts have arrived.
+    ///
+    /// # Errors
+    /// When the deadline passes first.
+    pub fn wait_for(
+        &self,
+        count: usize,
+        deadline: Duration,
+        like: impl Fn(&Value) -> bool,
+    ) -> Result<Vec<Value>> {
+        wait::until(
+            format!("{count} exports to arrive at {}", self.name),
+            deadline,
+            || {
+                let found: Vec<Value> = self
+                    .received()?
+                    .into_iter()
+                    .filter(|request| like(request))
+                    .collect();
+                Ok((found.len() >= count).then_some(found))
+            },
+        )
+    }
+}
+
+/// Which SDK exports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sdk {
+    /// OpenTelemetry for Rust: hyper/reqwest over HTTP, tonic over gRPC.
+    Rust,
+    /// OpenTelemetry for Python: requests over HTTP, gRPC's C core.
+    Python,
+}
+
+/// How it exports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// OTLP over HTTP, protobuf.
+    Http,
+    /// OTLP over gRPC.
+    Grpc,
+}
+
+/// A real exporter in a pod, configured as people do it: by `OTEL_*` alone. It makes a span every `interval` and
+/// prints a JSON line, `{"export":"ok"}` or `{"export":"failed", ...}`, for each.
+///
+/// # Errors
+/// When the exporter's program is missing or cannot be started.
+pub fn export(
+    pod: &Pod,
+    sdk: Sdk,
+    transport: Transport,
+    host: &str,
+    spans: u32,
+    interval: Duration,
+) -> Result<Proc> {
+    let mut command = exporter(pod, sdk)?;
+    let (protocol, port) = match transport {
+        Transport::Http => ("http/protobuf", HTTP),
+        Transport::Grpc => ("grpc", GRPC),
+    };
+    command
+        .args([spans.to_string(), interval.as_millis().to_string()])
+        .env("OTEL_SERVICE_NAME", &pod.name)
+        .env("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)
+        .env(
+            "OTEL_EXPORTER_OTLP_ENDPOINT",
+            format!("http://{}:{port}", bracketed(host)),
+        );
+    Proc::start(command)
+}
+
+/// The exporter's command, its `OTEL_*` left to the caller; it takes the number of spans and milliseconds between them.
+///
+/// # Errors
+/// When the exporter's program is missing.
+pub fn exporter(pod: &Pod, sdk: Sdk) -> Result<Command> {
+    match sdk {
+        Sdk::Rust => {
+            let mut command = pod.command(tool::binary("lab-otlp")?)?;
+            command.arg("export");
+            Ok(command)
+        }
+        Sdk::Python => {
+            let mut command = pod.command(tool::python()?)?;
+            command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/exporter.py"));
+            Ok(command)
+        }
+    }
+}
+
+/// A host as it stands in a URL.
+fn bracketed(host: &str) -> String {
+    match host.parse() {
+        Ok(IpAddr::V6(ip)) => format!("[{ip}]"),
+        _ => host.to_owned(),
+    }
+}
