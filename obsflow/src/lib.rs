@@ -4,7 +4,12 @@
 //! and its own input type, nothing downstream.
 
 pub mod attribute;
+pub mod cli;
+pub mod config;
 pub mod correlate;
 pub mod decode;
+pub mod filter;
+pub mod flow;
 pub mod kernel;
 pub mod model;
+pub mod sinks;

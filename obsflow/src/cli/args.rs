@@ -1,0 +1,318 @@
+//! What clap parses.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+use super::filters::FilterArgs;
+use crate::sinks::{Format, TimeFormat};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  everything went well
+  1  something failed while running
+  2  the command line makes no sense";
+
+const OBSERVE_EXAMPLES: &str = "\
+Examples:
+  Everything that fails, as it happens:
+      obsflow observe --verdict ERROR --verdict DROPPED
+  What a pod does about its collector:
+      obsflow observe --from-pod apps/checkout --to-port 4317
+  Names that do not exist:
+      obsflow observe -o json | jq 'select(.flow.l7.dns.rcode==3)'
+      obsflow observe --rcode NXDOMAIN
+  All but DNS:
+      obsflow observe --not --protocol dns
+
+Exit codes:
+  0  everything went well
+  1  something failed while running
+  2  the command line makes no sense";
+
+/// Why is my telemetry not arriving?
+///
+/// obsflow watches DNS look-ups and the TCP connections to telemetry ports from the kernel, and shows for every
+/// workload what became of them. It needs root (or CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN and CAP_SYS_ADMIN) and
+/// changes nobody's traffic.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "obsflow", version, after_help = EXIT_CODES, propagate_version = true, max_term_width = 110)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: CommandArgs,
+}
+
+/// The commands.
+#[derive(Clone, Debug, Subcommand)]
+pub enum CommandArgs {
+    /// Show flows: DNS look-ups, connections to telemetry ports, drops
+    ///
+    /// Watches this node from now on and prints what happens, until Ctrl-C or until --last or --first is reached.
+    /// The lines, the JSON and the filters are those of `hubble observe`.
+    Observe(Box<ObserveArgs>),
+    /// Show every kernel hook, whether it works or why not, and what was seen and lost
+    Status(Box<StatusArgs>),
+    /// Write raw kernel records to a file, for replay
+    ///
+    /// The file is readable by its owner only. Ends with Ctrl-C, or after --duration.
+    Record(Box<RecordArgs>),
+    /// Show flows of a recorded file; needs no root
+    Replay(Box<ReplayArgs>),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+    /// Print the man page
+    Man(ManArgs),
+}
+
+/// `obsflow observe`
+#[derive(Clone, Debug, Args)]
+#[command(after_help = OBSERVE_EXAMPLES)]
+pub struct ObserveArgs {
+    /// What to print.
+    #[command(flatten)]
+    pub window: WindowArgs,
+    /// Go on with new flows; the default, as there is no history before the start
+    #[arg(short, long, help_heading = "Selection")]
+    pub follow: bool,
+    /// How.
+    #[command(flatten)]
+    pub output: OutputArgs,
+    /// Which.
+    #[command(flatten)]
+    pub filters: FilterArgs,
+    /// From where.
+    #[command(flatten)]
+    pub live: LiveArgs,
+    /// Look into the first bytes of watched connections
+    #[arg(
+        long,
+        value_name = "on|off",
+        value_enum,
+        default_value = "on",
+        hide_possible_values = true,
+        help_heading = "Kernel side"
+    )]
+    pub payload: OnOff,
+}
+
+/// `obsflow status`
+#[derive(Clone, Debug, Args)]
+#[command(after_help = EXIT_CODES)]
+pub struct StatusArgs {
+    /// Measure for one second what each kernel program costs; every BPF program of the host is about 50 ns a call
+    /// slower meanwhile
+    #[arg(long)]
+    pub cost: bool,
+    /// Output format
+    #[arg(short, long, value_enum, default_value = "text", value_name = "FORMAT")]
+    pub output: StatusFormat,
+    /// From where.
+    #[command(flatten)]
+    pub live: LiveArgs,
+}
+
+/// `obsflow record`
+#[derive(Clone, Debug, Args)]
+#[command(after_help = EXIT_CODES)]
+pub struct RecordArgs {
+    /// File to write
+    pub file: PathBuf,
+    /// Also record the first bytes of watched connections; they may hold secrets
+    #[arg(long)]
+    pub payload: bool,
+    /// Stop after this time, such as 30s or 1h30m
+    #[arg(long, value_name = "DURATION")]
+    pub duration: Option<String>,
+    /// Overwrite the file if it exists
+    #[arg(long)]
+    pub force: bool,
+    /// From where.
+    #[command(flatten)]
+    pub live: LiveArgs,
+}
+
+/// `obsflow replay`
+#[derive(Clone, Debug, Args)]
+#[command(after_help = EXIT_CODES)]
+pub struct ReplayArgs {
+    /// File written by `obsflow record`
+    pub file: PathBuf,
+    /// What to print.
+    #[command(flatten)]
+    pub window: WindowArgs,
+    /// How.
+    #[command(flatten)]
+    pub output: OutputArgs,
+    /// Which.
+    #[command(flatten)]
+    pub filters: FilterArgs,
+    /// How long a DNS query may stay unanswered before it is reported, such as 5s
+    #[arg(long, value_name = "DURATION", default_value = "5s")]
+    pub dns_timeout: String,
+    /// What obsflow says about itself on stderr: off, error, warn, info, debug or trace
+    #[arg(long, value_name = "LEVEL", default_value = "warn")]
+    pub log_level: String,
+}
+
+/// `obsflow man`
+#[derive(Clone, Debug, Args)]
+pub struct ManArgs {
+    /// Write a page for every command into this folder instead
+    #[arg(long)]
+    pub dir: Option<PathBuf>,
+}
+
+/// Which part of the flows.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Selection")]
+pub struct WindowArgs {
+    /// Print N flows: the newest there are, or, watching live, the next
+    #[arg(long, value_name = "N")]
+    pub last: Option<u64>,
+    /// Print the first N flows
+    #[arg(long, value_name = "N")]
+    pub first: Option<u64>,
+    /// Print all flows
+    #[arg(long)]
+    pub all: bool,
+    /// Print flows since this time: 2m, 1h43m (ago), 2026-01-02, 2026-01-02T15:04:05Z
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+    /// Print flows until this time; ignored with --follow
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
+}
+
+/// How to print flows.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Format")]
+pub struct OutputArgs {
+    /// Output format: compact, dict, table, json or jsonpb (the same); table waits for the end
+    #[arg(short, long, value_name = "FORMAT", default_value = "compact", value_parser = Format::from_name)]
+    pub output: Format,
+    /// Format of times, which are UTC: StampMilli, YearMonthDay, YearMonthDayHour, YearMonthDayHourMinute, RFC3339,
+    /// RFC3339Milli, RFC3339Micro, RFC3339Nano or RFC1123Z
+    #[arg(long, value_name = "FORMAT", default_value = "StampMilli", value_parser = TimeFormat::from_name)]
+    pub time_format: TimeFormat,
+    /// Print the node's name
+    #[arg(long)]
+    pub print_node_name: bool,
+    /// Colours: auto (on a terminal, unless NO_COLOR is set), always or never
+    #[arg(
+        long,
+        value_name = "WHEN",
+        value_enum,
+        default_value = "auto",
+        hide_possible_values = true
+    )]
+    pub color: clap::ColorChoice,
+    /// Print names instead of addresses where they are known
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "true",
+          default_missing_value = "true", action = clap::ArgAction::Set, hide_possible_values = true)]
+    pub ip_translation: bool,
+    /// Print addresses and numbers only
+    #[arg(long)]
+    pub numeric: bool,
+}
+
+/// What to watch, and with which kernel hooks.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Kernel side")]
+pub struct LiveArgs {
+    /// TCP ports that telemetry is sent to
+    #[arg(
+        long,
+        value_name = "PORT,…",
+        value_delimiter = ',',
+        default_value = "4317,4318,8428,10428,9428,3100,9090,4040,12347,9411,14250,14268,8088,9943"
+    )]
+    pub ports: Vec<u16>,
+    /// Ports of name servers
+    #[arg(long, value_name = "PORT,…", value_delimiter = ',', default_value = "53")]
+    pub dns_ports: Vec<u16>,
+    /// UDP ports of tunnels (VXLAN, Geneve)
+    #[arg(
+        long,
+        value_name = "PORT,…",
+        value_delimiter = ',',
+        default_value = "8472,4789,6081"
+    )]
+    pub tunnel_ports: Vec<u16>,
+    /// Size of the ring between kernel and user space: a power of two, such as 4194304 or 4MiB
+    #[arg(long, value_name = "SIZE", default_value = "4MiB")]
+    pub ring_bytes: String,
+    /// Cgroup to attach to: root, kubepods or a path below the cgroup2 mount; without it kubepods where that exists,
+    /// else root
+    #[arg(
+        long,
+        value_name = "root|kubepods|PATH",
+        default_value = "auto",
+        hide_default_value = true
+    )]
+    pub attach: AttachArg,
+    /// Folder whose entries <namespace>_<pod>_<uid> name the pods
+    #[arg(long, value_name = "DIR", default_value = "/var/log/pods")]
+    pub pod_logs: PathBuf,
+    /// Use this hook, and fail if it cannot be used; can be repeated (`obsflow status` lists the hooks)
+    #[arg(long = "hook", value_name = "NAME")]
+    pub hooks: Vec<String>,
+    /// Do without this hook; can be repeated
+    #[arg(long = "without-hook", value_name = "NAME")]
+    pub without_hooks: Vec<String>,
+    /// How long a DNS query may stay unanswered before it is reported, such as 5s
+    #[arg(long, value_name = "DURATION", default_value = "5s")]
+    pub dns_timeout: String,
+    /// What obsflow says about itself on stderr: off, error, warn, info, debug or trace
+    #[arg(long, value_name = "LEVEL", default_value = "warn")]
+    pub log_level: String,
+    /// What its kernel side says there: off, error, warn, info, debug or trace; costs nothing when off
+    #[arg(long, value_name = "LEVEL", default_value = "off")]
+    pub kernel_log: String,
+}
+
+/// Value of `--attach`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AttachArg {
+    /// kubepods where it exists, else the root.
+    Auto,
+    /// The root of the cgroup2 mount.
+    Root,
+    /// The kubelet's cgroup.
+    Kubepods,
+    /// A path below the mount.
+    Path(PathBuf),
+}
+
+impl From<&str> for AttachArg {
+    fn from(value: &str) -> Self {
+        match value {
+            "auto" => Self::Auto,
+            "root" => Self::Root,
+            "kubepods" => Self::Kubepods,
+            path => Self::Path(path.into()),
+        }
+    }
+}
+
+/// A switch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OnOff {
+    /// On.
+    On,
+    /// Off.
+    Off,
+}
+
+/// Formats of `obsflow status`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum StatusFormat {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}

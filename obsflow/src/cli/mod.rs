@@ -1,0 +1,68 @@
+//! The command line. Arguments only parse here; [`crate::config`] makes sense of them.
+
+mod args;
+mod filters;
+pub mod time;
+
+#[cfg(test)]
+mod tests;
+
+use std::ffi::OsString;
+use std::io;
+use std::path::Path;
+
+use clap::error::ErrorKind;
+use clap::{CommandFactory as _, Parser};
+use jiff::Timestamp;
+
+pub use args::{
+    AttachArg, Cli, CommandArgs, LiveArgs, ManArgs, ObserveArgs, OnOff, OutputArgs, RecordArgs, ReplayArgs,
+    StatusArgs, StatusFormat, WindowArgs,
+};
+pub use filters::FilterArgs;
+
+use crate::config::Command;
+
+/// Exit code when everything went well.
+pub const EXIT_OK: u8 = 0;
+/// Exit code when something failed while running.
+pub const EXIT_FAILURE: u8 = 1;
+/// Exit code of a command line that makes no sense.
+pub const EXIT_USAGE: u8 = 2;
+
+/// The command line of this process. Prints help, the version or one line about what is wrong, and exits, where
+/// there is nothing to run.
+#[must_use]
+pub fn parse() -> Command {
+    parse_from(std::env::args_os(), Timestamp::now()).unwrap_or_else(|error| error.exit())
+}
+
+/// A command line.
+///
+/// # Errors
+/// Help and the version are errors to clap, too; `clap::Error::exit` does the right thing with each.
+pub fn parse_from<I>(args: I, now: Timestamp) -> Result<Command, clap::Error>
+where
+    I: IntoIterator,
+    I::Item: Into<OsString> + Clone,
+{
+    let cli = Cli::try_parse_from(args)?;
+    Command::new(cli.command, now)
+        .map_err(|error| clap::Error::raw(ErrorKind::ValueValidation, format!("{error}\n")))
+}
+
+/// Writes a completion script for a shell.
+pub fn completions(shell: clap_complete::Shell, out: &mut dyn io::Write) {
+    clap_complete::generate(shell, &mut Cli::command(), "obsflow", out);
+}
+
+/// Writes the man page of the program, or into `dir` one for it and one for each command.
+///
+/// # Errors
+/// When writing fails.
+pub fn man(dir: Option<&Path>, out: &mut dyn io::Write) -> io::Result<()> {
+    match dir {
+        Some(dir) => clap_mangen::generate_to(Cli::command(), dir),
+        None => clap_mangen::Man::new(Cli::command()).render(out),
+    }
+}

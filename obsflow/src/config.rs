@@ -1,0 +1,421 @@
+//! What to do, checked: everything after this may rely on it.
+
+use std::collections::BTreeSet;
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap_complete::Shell;
+use jiff::Timestamp;
+use log::LevelFilter;
+
+use crate::cli::{self, AttachArg, CommandArgs, LiveArgs, OnOff, OutputArgs, StatusFormat, WindowArgs};
+use crate::filter::{self, FilterError, FilterSet};
+use crate::sinks::{Format, PrinterOptions, Selector};
+
+/// A command to run.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// `obsflow observe`
+    Observe(Box<Observe>),
+    /// `obsflow status`
+    Status(Status),
+    /// `obsflow record`
+    Record(Record),
+    /// `obsflow replay`
+    Replay(Box<Replay>),
+    /// `obsflow completions`
+    Completions(Shell),
+    /// `obsflow man`, into a folder if there is one
+    Man(Option<PathBuf>),
+}
+
+/// `obsflow observe`
+#[derive(Clone, Debug)]
+pub struct Observe {
+    /// What to watch.
+    pub live: Live,
+    /// What to print, and how.
+    pub view: View,
+    /// What the user should be told on stderr before the first flow.
+    pub notice: &'static str,
+}
+
+/// `obsflow status`
+#[derive(Clone, Debug)]
+pub struct Status {
+    /// What to watch.
+    pub live: Live,
+    /// Measure the cost of each program.
+    pub cost: bool,
+    /// Format.
+    pub format: StatusFormat,
+}
+
+/// `obsflow record`
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// What to watch; its `payload` says whether stream bytes are recorded.
+    pub live: Live,
+    /// File to write.
+    pub file: PathBuf,
+    /// When to stop.
+    pub duration: Option<Duration>,
+    /// Overwrite.
+    pub force: bool,
+}
+
+/// `obsflow replay`
+#[derive(Clone, Debug)]
+pub struct Replay {
+    /// File to read.
+    pub file: PathBuf,
+    /// What to print, and how.
+    pub view: View,
+    /// How long a DNS query may stay unanswered.
+    pub dns_timeout: Duration,
+    /// What obsflow says about itself.
+    pub log_level: LevelFilter,
+}
+
+/// What to print, and how.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// Which part.
+    pub selector: Selector,
+    /// Which flows.
+    pub filters: FilterSet,
+    /// How.
+    pub printer: PrinterOptions,
+}
+
+/// What to watch, and with which kernel hooks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Live {
+    /// TCP ports that telemetry is sent to.
+    pub ports: BTreeSet<u16>,
+    /// Ports of name servers.
+    pub dns_ports: BTreeSet<u16>,
+    /// UDP ports of tunnels.
+    pub tunnel_ports: BTreeSet<u16>,
+    /// Size of the ring: a power of two, a multiple of the page size.
+    pub ring_bytes: u32,
+    /// Where to attach cgroup programs.
+    pub attach: AttachArg,
+    /// Folder that names pods.
+    pub pod_logs: PathBuf,
+    /// Hooks that must work. The loader knows their names.
+    pub hooks: Vec<String>,
+    /// Hooks not to use.
+    pub without_hooks: Vec<String>,
+    /// How long a DNS query may stay unanswered.
+    pub dns_timeout: Duration,
+    /// What obsflow says about itself.
+    pub log_level: LevelFilter,
+    /// What its kernel side says.
+    pub kernel_log: LevelFilter,
+    /// Capture the first bytes of watched connections.
+    pub payload: bool,
+}
+
+/// A command line that makes no sense. Each message says what to do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// A filter.
+    #[error(transparent)]
+    Filter(#[from] FilterError),
+    /// Two flags that exclude each other.
+    #[error("cannot set both {0} and {1}")]
+    Both(&'static str, &'static str),
+    /// A table needs an end.
+    #[error(
+        "table output is not compatible with follow mode: its columns are known at the end only; use -o compact"
+    )]
+    TableFollows,
+    /// A table of what goes on until Ctrl-C.
+    #[error("table output needs an end, because its columns are known there only: add --last N or --first N")]
+    TableNeedsEnd,
+    /// Not a time.
+    #[error("{flag}: {value:?} is not a time; write a duration (2m, 1h43m), a day (2026-01-02) or RFC 3339")]
+    Time {
+        /// The flag.
+        flag: &'static str,
+        /// Its value.
+        value: String,
+    },
+    /// Live flows until a moment that is over.
+    #[error(
+        "--until: {0} is over, and flows are kept only while an agent runs; leave it out, or use obsflow replay"
+    )]
+    UntilIsOver(String),
+    /// Nothing in between.
+    #[error("--since must be before --until")]
+    SinceAfterUntil,
+    /// Not a duration.
+    #[error("{flag}: {value:?} is not a duration; write 300ms, 30s or 1h30m")]
+    Duration {
+        /// The flag.
+        flag: &'static str,
+        /// Its value.
+        value: String,
+    },
+    /// Not a size of a ring.
+    #[error("--ring-bytes: {0:?} is not a power of two from {RING_MIN} (4KiB) to {RING_MAX} (1GiB)")]
+    Ring(String),
+    /// Not a log level.
+    #[error("{flag}: unknown level {value:?}; one of off, error, warn, info, debug, trace")]
+    Level {
+        /// The flag.
+        flag: &'static str,
+        /// Its value.
+        value: String,
+    },
+    /// A port in two classes.
+    #[error("port {0} is given both in {1} and in {2}; a port is one or the other")]
+    PortTwice(u16, &'static str, &'static str),
+    /// Port 0.
+    #[error("{0}: 0 is not a port to watch")]
+    PortZero(&'static str),
+    /// A hook that is wanted and not wanted.
+    #[error("hook {0:?} is given both in --hook and in --without-hook")]
+    HookTwice(String),
+}
+
+const RING_MIN: u64 = 4096;
+const RING_MAX: u64 = 1 << 30;
+
+const NOTICE_LIVE: &str = "No agent is running here: watching this node from now on, until Ctrl-C.";
+const NOTICE_COUNT: &str = "No agent is running here: watching this node from now on.";
+const NOTICE_SINCE: &str = "No agent is running here, so history begins now: --since has nothing to look back on. Watching until Ctrl-C.";
+
+impl Command {
+    /// Checks arguments.
+    ///
+    /// # Errors
+    /// When they make no sense.
+    pub fn new(args: CommandArgs, now: Timestamp) -> Result<Self, ConfigError> {
+        Ok(match args {
+            CommandArgs::Observe(args) => {
+                let filters = filter::parse(&args.filters.terms)?;
+                let selector = live_selector(&args.window, args.follow, args.output.output, now)?;
+                Self::Observe(Box::new(Observe {
+                    live: Live::new(args.live, args.payload == OnOff::On)?,
+                    notice: match (selector.number, &args.window.since) {
+                        (_, Some(_)) => NOTICE_SINCE,
+                        (Some(_), None) => NOTICE_COUNT,
+                        (None, None) => NOTICE_LIVE,
+                    },
+                    view: View {
+                        selector,
+                        filters,
+                        printer: printer(&args.output),
+                    },
+                }))
+            }
+            CommandArgs::Status(args) => Self::Status(Status {
+                live: Live::new(args.live, true)?,
+                cost: args.cost,
+                format: args.output,
+            }),
+            CommandArgs::Record(args) => Self::Record(Record {
+                duration: args
+                    .duration
+                    .map(|text| duration("--duration", text))
+                    .transpose()?,
+                live: Live::new(args.live, args.payload)?,
+                file: args.file,
+                force: args.force,
+            }),
+            CommandArgs::Replay(args) => Self::Replay(Box::new(Replay {
+                view: View {
+                    selector: file_selector(&args.window, now)?,
+                    filters: filter::parse(&args.filters.terms)?,
+                    printer: printer(&args.output),
+                },
+                file: args.file,
+                dns_timeout: duration("--dns-timeout", args.dns_timeout)?,
+                log_level: level("--log-level", args.log_level)?,
+            })),
+            CommandArgs::Completions { shell } => Self::Completions(shell),
+            CommandArgs::Man(args) => Self::Man(args.dir),
+        })
+    }
+}
+
+impl Live {
+    fn new(args: LiveArgs, payload: bool) -> Result<Self, ConfigError> {
+        let classes = [
+            ("--ports", args.ports.into_iter().collect::<BTreeSet<_>>()),
+            ("--dns-ports", args.dns_ports.into_iter().collect()),
+            ("--tunnel-ports", args.tunnel_ports.into_iter().collect()),
+        ];
+        if let Some((flag, _)) = classes.iter().find(|(_, ports)| ports.contains(&0)) {
+            return Err(ConfigError::PortZero(flag));
+        }
+        let [(telemetry_flag, ports), (dns_flag, dns_ports), (_, tunnel_ports)] = classes;
+        // Tunnels are UDP and telemetry is TCP, so those two may share a port; DNS is both.
+        if let Some(port) = ports.intersection(&dns_ports).next() {
+            return Err(ConfigError::PortTwice(*port, telemetry_flag, dns_flag));
+        }
+        if let Some(hook) = args.hooks.iter().find(|hook| args.without_hooks.contains(hook)) {
+            return Err(ConfigError::HookTwice(hook.clone()));
+        }
+        Ok(Self {
+            ports,
+            dns_ports,
+            tunnel_ports,
+            ring_bytes: ring_bytes(args.ring_bytes)?,
+            attach: args.attach,
+            pod_logs: args.pod_logs,
+            hooks: args.hooks,
+            without_hooks: args.without_hooks,
+            dns_timeout: duration("--dns-timeout", args.dns_timeout)?,
+            log_level: level("--log-level", args.log_level)?,
+            kernel_log: level("--kernel-log", args.kernel_log)?,
+            payload,
+        })
+    }
+}
+
+/// What excludes what, as in `hubble observe`.
+fn check_window(window: &WindowArgs, follow: bool) -> Result<(), ConfigError> {
+    let (first, last) = (window.first.is_some(), window.last.is_some());
+    let pairs = [
+        (first && last, "--first", "--last"),
+        (first && window.all, "--first", "--all"),
+        (first && follow, "--first", "--follow"),
+        (last && window.all, "--last", "--all"),
+    ];
+    match pairs.into_iter().find(|(both, ..)| *both) {
+        Some((_, a, b)) => Err(ConfigError::Both(a, b)),
+        None => Ok(()),
+    }
+}
+
+/// Live, nothing is older than the start: `--last` and `--first` both mean the next ones.
+fn live_selector(
+    window: &WindowArgs,
+    follow: bool,
+    format: Format,
+    now: Timestamp,
+) -> Result<Selector, ConfigError> {
+    check_window(window, follow)?;
+    let since = moment("--since", window.since.as_deref(), now)?;
+    let until = match follow {
+        true => None,
+        false => moment("--until", window.until.as_deref(), now)?,
+    };
+    if let Some(text) = window
+        .until
+        .as_deref()
+        .filter(|_| until.is_some_and(|until| until <= now))
+    {
+        return Err(ConfigError::UntilIsOver(text.to_owned()));
+    }
+    check_order(since, until)?;
+    // With --follow, --last says how much history comes first, and there is none.
+    let number = if follow {
+        None
+    } else {
+        window.first.or(window.last)
+    };
+    if format == Format::Table {
+        if follow {
+            return Err(ConfigError::TableFollows);
+        }
+        if number.is_none() && until.is_none() {
+            return Err(ConfigError::TableNeedsEnd);
+        }
+    }
+    Ok(Selector {
+        number,
+        newest: false,
+        since,
+        until,
+    })
+}
+
+/// In a file everything is history; without a number all of it is printed, as `hubble observe --input-file` does.
+fn file_selector(window: &WindowArgs, now: Timestamp) -> Result<Selector, ConfigError> {
+    check_window(window, false)?;
+    let since = moment("--since", window.since.as_deref(), now)?;
+    let until = moment("--until", window.until.as_deref(), now)?;
+    check_order(since, until)?;
+    Ok(Selector {
+        number: window.first.or(window.last),
+        newest: window.last.is_some(),
+        since,
+        until,
+    })
+}
+
+fn check_order(since: Option<Timestamp>, until: Option<Timestamp>) -> Result<(), ConfigError> {
+    match (since, until) {
+        (Some(since), Some(until)) if since > until => Err(ConfigError::SinceAfterUntil),
+        _ => Ok(()),
+    }
+}
+
+fn printer(args: &OutputArgs) -> PrinterOptions {
+    let wants_colour = match args.color {
+        clap::ColorChoice::Always => true,
+        clap::ColorChoice::Never => false,
+        clap::ColorChoice::Auto => {
+            let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+            let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+            std::io::stdout().is_terminal() && !set("NO_COLOR") && !dumb
+        }
+    };
+    PrinterOptions {
+        format: args.output,
+        time_format: args.time_format,
+        node_name: args.print_node_name,
+        // Columns are padded by their length, which colours would change.
+        color: wants_colour && matches!(args.output, Format::Compact | Format::Dict),
+        ip_translation: args.ip_translation && !args.numeric,
+    }
+}
+
+fn moment(flag: &'static str, text: Option<&str>, now: Timestamp) -> Result<Option<Timestamp>, ConfigError> {
+    let parse = |text: &str| {
+        cli::time::moment(text, now).ok_or_else(|| ConfigError::Time {
+            flag,
+            value: text.to_owned(),
+        })
+    };
+    text.map(parse).transpose()
+}
+
+fn duration(flag: &'static str, value: String) -> Result<Duration, ConfigError> {
+    match cli::time::duration(&value).filter(|duration| !duration.is_zero()) {
+        Some(duration) => Ok(duration),
+        None => Err(ConfigError::Duration { flag, value }),
+    }
+}
+
+fn level(flag: &'static str, value: String) -> Result<LevelFilter, ConfigError> {
+    value.parse().map_err(|_| ConfigError::Level { flag, value })
+}
+
+fn ring_bytes(text: String) -> Result<u32, ConfigError> {
+    const UNITS: [(&str, u64); 5] = [
+        ("KiB", 1 << 10),
+        ("MiB", 1 << 20),
+        ("GiB", 1 << 30),
+        ("K", 1 << 10),
+        ("M", 1 << 20),
+    ];
+    let unit = UNITS
+        .iter()
+        .find_map(|(unit, scale)| Some((text.strip_suffix(unit)?, *scale)));
+    let (number, scale) = unit.unwrap_or((&text, 1));
+    let bytes = number
+        .parse::<u64>()
+        .ok()
+        .and_then(|number| number.checked_mul(scale));
+    let fits = |bytes: &u64| bytes.is_power_of_two() && (RING_MIN..=RING_MAX).contains(bytes);
+    match bytes.filter(fits).and_then(|bytes| u32::try_from(bytes).ok()) {
+        Some(bytes) => Ok(bytes),
+        None => Err(ConfigError::Ring(text)),
+    }
+}

@@ -1,0 +1,347 @@
+//! The filter flags, each named and documented once: the command line, its help and the man page are made from this.
+
+/// A filter flag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Flag {
+    /// `--not`
+    Not,
+    /// `--from-pod`
+    FromPod,
+    /// `--to-pod`
+    ToPod,
+    /// `--pod`
+    Pod,
+    /// `--from-namespace`
+    FromNamespace,
+    /// `--to-namespace`
+    ToNamespace,
+    /// `--namespace`
+    Namespace,
+    /// `--from-all-namespaces`
+    FromAllNamespaces,
+    /// `--to-all-namespaces`
+    ToAllNamespaces,
+    /// `--all-namespaces`
+    AllNamespaces,
+    /// `--from-workload`
+    FromWorkload,
+    /// `--to-workload`
+    ToWorkload,
+    /// `--workload`
+    Workload,
+    /// `--from-ip`
+    FromIp,
+    /// `--to-ip`
+    ToIp,
+    /// `--ip`
+    Ip,
+    /// `--ipv4`
+    Ipv4,
+    /// `--ipv6`
+    Ipv6,
+    /// `--from-port`
+    FromPort,
+    /// `--to-port`
+    ToPort,
+    /// `--port`
+    Port,
+    /// `--from-fqdn`
+    FromFqdn,
+    /// `--to-fqdn`
+    ToFqdn,
+    /// `--fqdn`
+    Fqdn,
+    /// `--protocol`
+    Protocol,
+    /// `--tcp-flags`
+    TcpFlags,
+    /// `--type`
+    Type,
+    /// `--verdict`
+    Verdict,
+    /// `--traffic-direction`
+    TrafficDirection,
+    /// `--dns-query`
+    DnsQuery,
+    /// `--rcode`
+    Rcode,
+    /// `--errno`
+    Errno,
+}
+
+/// How a flag looks on the command line.
+#[derive(Clone, Copy, Debug)]
+pub struct Spec {
+    /// The flag.
+    pub flag: Flag,
+    /// Its long name, without dashes.
+    pub name: &'static str,
+    /// Its short name.
+    pub short: Option<char>,
+    /// What its value is called; `None` when it takes none.
+    pub value: Option<&'static str>,
+    /// Help.
+    pub help: &'static str,
+}
+
+/// Every filter flag, in the order of the help.
+pub const SPECS: &[Spec] = &[
+    with(
+        Flag::FromPod,
+        "from-pod",
+        None,
+        "POD",
+        "Flows from pods whose name begins so: NAMESPACE/NAME, NAMESPACE/ for all of a namespace, /NAME for any namespace; NAME alone means default/NAME",
+    ),
+    with(
+        Flag::ToPod,
+        "to-pod",
+        None,
+        "POD",
+        "Flows to pods whose name begins so",
+    ),
+    with(
+        Flag::Pod,
+        "pod",
+        None,
+        "POD",
+        "Flows from or to pods whose name begins so",
+    ),
+    with(
+        Flag::FromNamespace,
+        "from-namespace",
+        None,
+        "NAMESPACE",
+        "Flows from this Kubernetes namespace",
+    ),
+    with(
+        Flag::ToNamespace,
+        "to-namespace",
+        None,
+        "NAMESPACE",
+        "Flows to this Kubernetes namespace",
+    ),
+    with(
+        Flag::Namespace,
+        "namespace",
+        Some('n'),
+        "NAMESPACE",
+        "Flows from or to this Kubernetes namespace; also the namespace of a --pod given without one",
+    ),
+    without(
+        Flag::FromAllNamespaces,
+        "from-all-namespaces",
+        None,
+        "Flows from pods of any namespace",
+    ),
+    without(
+        Flag::ToAllNamespaces,
+        "to-all-namespaces",
+        None,
+        "Flows to pods of any namespace",
+    ),
+    without(
+        Flag::AllNamespaces,
+        "all-namespaces",
+        Some('A'),
+        "Flows from or to pods of any namespace; also lets a --pod given without a namespace be in any",
+    ),
+    with(
+        Flag::FromWorkload,
+        "from-workload",
+        None,
+        "WORKLOAD",
+        "Flows from this workload: NAME or KIND/NAME, such as nginx.service or Unit/nginx.service",
+    ),
+    with(
+        Flag::ToWorkload,
+        "to-workload",
+        None,
+        "WORKLOAD",
+        "Flows to this workload",
+    ),
+    with(
+        Flag::Workload,
+        "workload",
+        None,
+        "WORKLOAD",
+        "Flows from or to this workload",
+    ),
+    with(
+        Flag::FromIp,
+        "from-ip",
+        None,
+        "IP",
+        "Flows from this address or network (192.0.2.1, 192.0.2.0/24, 2001:db8::/32)",
+    ),
+    with(
+        Flag::ToIp,
+        "to-ip",
+        None,
+        "IP",
+        "Flows to this address or network; the address asked for counts as well as the one it was rewritten to",
+    ),
+    with(
+        Flag::Ip,
+        "ip",
+        None,
+        "IP",
+        "Flows from or to this address or network",
+    ),
+    without(Flag::Ipv4, "ipv4", Some('4'), "Flows over IPv4"),
+    without(Flag::Ipv6, "ipv6", Some('6'), "Flows over IPv6"),
+    with(
+        Flag::FromPort,
+        "from-port",
+        None,
+        "PORT",
+        "Flows from this port number",
+    ),
+    with(
+        Flag::ToPort,
+        "to-port",
+        None,
+        "PORT",
+        "Flows to this port number; the port asked for counts as well as the one it was rewritten to",
+    ),
+    with(
+        Flag::Port,
+        "port",
+        None,
+        "PORT",
+        "Flows from or to this port number",
+    ),
+    with(
+        Flag::FromFqdn,
+        "from-fqdn",
+        None,
+        "NAME",
+        "Flows from this DNS name; * stands for any characters",
+    ),
+    with(
+        Flag::ToFqdn,
+        "to-fqdn",
+        None,
+        "NAME",
+        "Flows to this DNS name; * stands for any characters",
+    ),
+    with(
+        Flag::Fqdn,
+        "fqdn",
+        None,
+        "NAME",
+        "Flows from or to this DNS name; * stands for any characters",
+    ),
+    with(
+        Flag::Protocol,
+        "protocol",
+        None,
+        "PROTOCOL",
+        "Flows of this protocol: tcp, udp, dns (and icmp, icmpv4, icmpv6, sctp, http, kafka, which obsflow never sees)",
+    ),
+    with(
+        Flag::TcpFlags,
+        "tcp-flags",
+        None,
+        "FLAGS",
+        "Flows whose packet has all of these TCP flags: syn or syn,ack",
+    ),
+    with(
+        Flag::Type,
+        "type",
+        Some('t'),
+        "TYPE[:SUBTYPE]",
+        "Flows of this type: drop, l7, trace[:from-endpoint|:to-endpoint], trace-sock (and capture, policy-verdict, which obsflow never makes), or a number. Periodic connection state is shown only with --type trace-sock",
+    ),
+    with(
+        Flag::Verdict,
+        "verdict",
+        None,
+        "VERDICT",
+        "Flows with this verdict: FORWARDED, DROPPED, ERROR, TRACED (and AUDIT, REDIRECTED, TRANSLATED, which obsflow never gives)",
+    ),
+    with(
+        Flag::TrafficDirection,
+        "traffic-direction",
+        None,
+        "DIRECTION",
+        "Flows in this direction, seen from the workload: ingress or egress",
+    ),
+    with(
+        Flag::DnsQuery,
+        "dns-query",
+        None,
+        "REGEX",
+        "DNS flows whose query name matches this regular expression, such as 'collector.*local'",
+    ),
+    with(
+        Flag::Rcode,
+        "rcode",
+        None,
+        "RCODE",
+        "DNS flows with this response code: a name such as NXDOMAIN or SERVFAIL, or a number",
+    ),
+    with(
+        Flag::Errno,
+        "errno",
+        None,
+        "ERRNO",
+        "Flows that ended with this error: a name such as ECONNREFUSED, or a number",
+    ),
+    without(
+        Flag::Not,
+        "not",
+        None,
+        "Leave out what the next filter matches; give it before every filter to negate",
+    ),
+];
+
+impl Flag {
+    /// How it looks on the command line.
+    #[must_use]
+    pub fn spec(self) -> &'static Spec {
+        // `SPECS` has every flag; a test sees to that.
+        SPECS.iter().find(|spec| spec.flag == self).unwrap_or(&SPECS[0])
+    }
+
+    /// Its long name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        self.spec().name
+    }
+}
+
+/// One use of a flag, in the order of the command line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Term {
+    /// The flag.
+    pub flag: Flag,
+    /// Its value; empty for a flag that takes none.
+    pub value: String,
+}
+
+const fn with(
+    flag: Flag,
+    name: &'static str,
+    short: Option<char>,
+    value: &'static str,
+    help: &'static str,
+) -> Spec {
+    Spec {
+        flag,
+        name,
+        short,
+        value: Some(value),
+        help,
+    }
+}
+
+const fn without(flag: Flag, name: &'static str, short: Option<char>, help: &'static str) -> Spec {
+    Spec {
+        flag,
+        name,
+        short,
+        value: None,
+        help,
+    }
+}

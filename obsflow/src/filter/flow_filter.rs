@@ -1,0 +1,155 @@
+//! One filter: every field that is set must match, with one of its values.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use regex::Regex;
+
+use super::values::{Fqdn, PodName, Protocol, TypeFilter, WorkloadName};
+use crate::model::flow::{Endpoint, Flow, IpVersion, L7Type, Layer4, TcpFlags, TrafficDirection, Verdict};
+
+/// Hubble's `FlowFilter`, as far as it can be true here. An empty field matches everything.
+#[derive(Clone, Debug, Default)]
+pub struct FlowFilter {
+    /// The source.
+    pub source: Side,
+    /// The destination.
+    pub destination: Side,
+    /// Address families.
+    pub ip_versions: Vec<IpVersion>,
+    /// Protocols.
+    pub protocols: Vec<Protocol>,
+    /// TCP flags; of each value all flags must be set.
+    pub tcp_flags: Vec<TcpFlags>,
+    /// Event types.
+    pub event_types: Vec<TypeFilter>,
+    /// Verdicts.
+    pub verdicts: Vec<Verdict>,
+    /// Directions.
+    pub directions: Vec<TrafficDirection>,
+    /// Regular expressions on the name of a DNS query.
+    pub dns_queries: Vec<Regex>,
+    /// Response codes.
+    pub rcodes: Vec<u16>,
+    /// Errnos.
+    pub errnos: Vec<u32>,
+}
+
+/// The part of a filter that is about one side.
+#[derive(Clone, Debug, Default)]
+pub struct Side {
+    /// Pods.
+    pub pods: Vec<PodName>,
+    /// Workloads.
+    pub workloads: Vec<WorkloadName>,
+    /// Networks.
+    pub ips: Vec<IpNet>,
+    /// Ports.
+    pub ports: Vec<u16>,
+    /// DNS names.
+    pub fqdns: Vec<Fqdn>,
+}
+
+impl FlowFilter {
+    /// Whether a flow matches.
+    #[must_use]
+    pub fn matches(&self, flow: &Flow) -> bool {
+        // The cheap and narrow fields first.
+        any(&self.verdicts, |v| *v == flow.verdict)
+            && any(&self.event_types, |t| t.matches(flow.event_type))
+            && any(&self.errnos, |e| *e == flow.extensions.errno)
+            && any(&self.directions, |d| Some(*d) == flow.traffic_direction)
+            && any(&self.protocols, |p| {
+                p.matches(flow.l4.as_ref(), flow.l7.is_some())
+            })
+            && any(&self.ip_versions, |v| {
+                Some(*v) == flow.ip.and_then(|ip| ip.version())
+            })
+            && any(&self.tcp_flags, |f| has_flags(flow, *f))
+            && any(&self.rcodes, |r| has_rcode(flow, *r))
+            && self.source.matches(&SideOf::source(flow))
+            && self.destination.matches(&SideOf::destination(flow))
+            && any(&self.dns_queries, |q| has_query(flow, q))
+    }
+}
+
+/// What a flow says of one side.
+struct SideOf<'a> {
+    endpoint: Option<&'a Endpoint>,
+    addresses: [Option<IpAddr>; 2],
+    ports: [Option<u16>; 2],
+    names: &'a [Arc<str>],
+}
+
+impl<'a> SideOf<'a> {
+    fn source(flow: &'a Flow) -> Self {
+        Self {
+            endpoint: flow.source.as_ref(),
+            addresses: [flow.ip.and_then(|ip| ip.source), None],
+            ports: [flow.l4.map(|l4| l4.ports().0), None],
+            names: &flow.source_names,
+        }
+    }
+
+    /// What was asked for counts like what the socket has: a person who looks for port 8428 means the service's.
+    fn destination(flow: &'a Flow) -> Self {
+        let asked = flow.extensions.asked;
+        Self {
+            endpoint: flow.destination.as_ref(),
+            addresses: [
+                flow.ip.and_then(|ip| ip.destination),
+                asked.map(|asked| asked.ip()),
+            ],
+            ports: [flow.l4.map(|l4| l4.ports().1), asked.map(|asked| asked.port())],
+            names: &flow.destination_names,
+        }
+    }
+}
+
+impl Side {
+    fn matches(&self, side: &SideOf<'_>) -> bool {
+        any(&self.ports, |port| side.ports.contains(&Some(*port)))
+            && any(&self.pods, |pod| is_pod(side.endpoint, pod))
+            && any(&self.workloads, |name| is_workload(side.endpoint, name))
+            && any(&self.ips, |net| {
+                side.addresses.iter().flatten().any(|ip| net.contains(ip))
+            })
+            && any(&self.fqdns, |fqdn| {
+                side.names.iter().any(|name| fqdn.matches(name))
+            })
+    }
+}
+
+/// Whether one of the values matches, or there is none.
+fn any<T>(values: &[T], matches: impl FnMut(&T) -> bool) -> bool {
+    values.is_empty() || values.iter().any(matches)
+}
+
+fn is_pod(endpoint: Option<&Endpoint>, pod: &PodName) -> bool {
+    let text = |text: &'_ Option<Arc<str>>| text.clone().unwrap_or_default();
+    endpoint.is_some_and(|e| pod.matches(&text(&e.namespace), &text(&e.pod_name)))
+}
+
+fn is_workload(endpoint: Option<&Endpoint>, name: &WorkloadName) -> bool {
+    endpoint.is_some_and(|e| e.workloads.iter().any(|w| name.matches(w.kind, &w.name)))
+}
+
+fn has_flags(flow: &Flow, wanted: TcpFlags) -> bool {
+    matches!(flow.l4, Some(Layer4::Tcp(tcp)) if tcp.flags.0 & wanted.0 == wanted.0)
+}
+
+/// A request has no response code, although protojson cannot tell that from NOERROR.
+fn has_rcode(flow: &Flow, wanted: u16) -> bool {
+    flow.l7
+        .as_ref()
+        .is_some_and(|l7| l7.kind != L7Type::Request && l7.dns.rcode == Some(wanted))
+}
+
+/// The name in the message ends in a dot; who writes `local$` means it all the same.
+fn has_query(flow: &Flow, query: &Regex) -> bool {
+    flow.l7.as_ref().is_some_and(|l7| {
+        let name = &l7.dns.query;
+        query.is_match(name) || name.strip_suffix('.').is_some_and(|name| query.is_match(name))
+    })
+}

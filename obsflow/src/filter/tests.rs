@@ -1,0 +1,2 @@
+#[test]
+fn every_flag_has_a_spec() {}

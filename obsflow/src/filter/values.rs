@@ -1,0 +1,346 @@
+//! Values of filters, parsed.
+
+use std::str::FromStr;
+
+use ipnet::IpNet;
+use regex::Regex;
+
+use super::error::FilterError;
+use super::flag::Flag;
+use crate::flow::{dns, errno};
+use crate::model::flow::{EventType, Layer4, TcpFlags, TrafficDirection, Verdict, event};
+
+/// `[NAMESPACE/]PREFIX`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodName {
+    /// The namespace, exactly; `None` for any.
+    pub namespace: Option<String>,
+    /// The beginning of the name; empty for all pods.
+    pub prefix: String,
+}
+
+impl PodName {
+    /// From a flag's value; without a slash the namespace is `default`.
+    #[must_use]
+    pub fn parse(value: &str) -> Self {
+        let (namespace, prefix) = value.split_once('/').unwrap_or(("default", value));
+        Self {
+            namespace: (!namespace.is_empty()).then(|| namespace.to_owned()),
+            prefix: prefix.to_owned(),
+        }
+    }
+
+    /// Whether a pod matches; a side without a namespace and a name is no pod.
+    #[must_use]
+    pub fn matches(&self, namespace: &str, name: &str) -> bool {
+        !(namespace.is_empty() && name.is_empty())
+            && self.namespace.as_deref().is_none_or(|wanted| wanted == namespace)
+            && name.starts_with(&self.prefix)
+    }
+}
+
+/// `[KIND/]NAME` of a workload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkloadName {
+    /// The kind, exactly but for case; `None` for any.
+    pub kind: Option<String>,
+    /// The name, exactly; empty for any.
+    pub name: String,
+}
+
+impl WorkloadName {
+    pub(super) fn parse(flag: Flag, value: &str) -> Result<Self, FilterError> {
+        // Cgroup paths begin with a slash and are names.
+        let (kind, name) = match value.split_once('/') {
+            Some((kind, name)) if !kind.is_empty() => (Some(kind.to_owned()), name),
+            _ => (None, value),
+        };
+        if name.is_empty() && kind.is_none() {
+            return Err(FilterError::Empty { flag });
+        }
+        Ok(Self {
+            kind,
+            name: name.to_owned(),
+        })
+    }
+
+    /// Whether a workload matches.
+    #[must_use]
+    pub fn matches(&self, kind: &str, name: &str) -> bool {
+        self.kind
+            .as_deref()
+            .is_none_or(|wanted| wanted.eq_ignore_ascii_case(kind))
+            && (self.name.is_empty() || self.name == name)
+    }
+}
+
+/// A DNS name with `*` for any characters of a name.
+#[derive(Clone, Debug)]
+pub struct Fqdn(Regex);
+
+impl Fqdn {
+    pub(super) fn parse(flag: Flag, value: &str) -> Result<Self, FilterError> {
+        let bad = || FilterError::Fqdn {
+            flag,
+            value: value.to_owned(),
+        };
+        let name = value.trim();
+        let name = name.strip_suffix('.').unwrap_or(name);
+        let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.*".contains(c);
+        if name.is_empty() || !name.chars().all(allowed) {
+            return Err(bad());
+        }
+        let pattern = name.replace('.', "[.]").replace('*', "[-a-z0-9_.]*");
+        Regex::new(&format!("(?i)^{pattern}$"))
+            .map(Self)
+            .map_err(|_| bad())
+    }
+
+    /// Whether a name, written without its trailing dot, matches.
+    #[must_use]
+    pub fn matches(&self, name: &str) -> bool {
+        self.0.is_match(name)
+    }
+}
+
+/// `TYPE[:SUBTYPE]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TypeFilter {
+    /// One of [`event`], 0 for any.
+    pub kind: u8,
+    /// The sub-type, `None` for any.
+    pub sub_type: Option<u8>,
+}
+
+/// Names of event types.
+const TYPES: [(&str, u8); 6] = [
+    ("capture", event::CAPTURE),
+    ("drop", event::DROP),
+    ("l7", event::L7),
+    ("policy-verdict", event::POLICY_VERDICT),
+    ("trace", event::TRACE),
+    ("trace-sock", event::TRACE_SOCK),
+];
+
+/// Names of trace sub-types, by number (`pkg/monitor/api/types.go` of cilium/cilium).
+pub(crate) const TRACE_POINTS: [&str; 14] = [
+    "to-endpoint",
+    "to-proxy",
+    "to-host",
+    "to-stack",
+    "to-overlay",
+    "from-endpoint",
+    "from-proxy",
+    "from-host",
+    "from-stack",
+    "from-overlay",
+    "from-network",
+    "to-network",
+    "from-crypto",
+    "to-crypto",
+];
+
+impl TypeFilter {
+    pub(super) fn parse(flag: Flag, value: &str) -> Result<Self, FilterError> {
+        let (kind, sub_type) = match value.split_once(':') {
+            Some((kind, sub_type)) => (kind, Some(sub_type)),
+            None => (value, None),
+        };
+        let named = TYPES
+            .iter()
+            .find(|(name, _)| *name == kind)
+            .map(|(_, number)| *number);
+        let kind = named.or_else(|| kind.parse().ok()).ok_or_else(|| {
+            unknown(
+                flag,
+                "type",
+                kind,
+                TYPES.iter().map(|(name, _)| *name),
+                " or a number up to 255",
+            )
+        })?;
+        let sub_type = sub_type
+            .map(|text| Self::sub_type(flag, kind, text))
+            .transpose()?;
+        Ok(Self { kind, sub_type })
+    }
+
+    fn sub_type(flag: Flag, kind: u8, text: &str) -> Result<u8, FilterError> {
+        let points: &[&str] = if kind == event::TRACE { &TRACE_POINTS } else { &[] };
+        let named = points.iter().position(|name| *name == text);
+        named
+            .and_then(|number| u8::try_from(number).ok())
+            .or_else(|| text.parse().ok())
+            .ok_or_else(|| {
+                unknown(
+                    flag,
+                    "sub-type",
+                    text,
+                    points.iter().copied(),
+                    "a number up to 255",
+                )
+            })
+    }
+
+    /// Whether an event is of this type.
+    #[must_use]
+    pub fn matches(&self, event: EventType) -> bool {
+        (self.kind == 0 || self.kind == event.kind)
+            && self.sub_type.is_none_or(|wanted| wanted == event.sub_type)
+    }
+}
+
+/// Protocols that Hubble's clients know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+    /// DNS.
+    Dns,
+    /// One that obsflow never sees.
+    Unseen,
+}
+
+impl Protocol {
+    pub(super) fn parse(flag: Flag, value: &str) -> Result<Self, FilterError> {
+        const UNSEEN: [&str; 6] = ["icmp", "icmpv4", "icmpv6", "sctp", "http", "kafka"];
+        match value.to_ascii_lowercase().as_str() {
+            "tcp" => Ok(Self::Tcp),
+            "udp" => Ok(Self::Udp),
+            "dns" => Ok(Self::Dns),
+            other if UNSEEN.contains(&other) => Ok(Self::Unseen),
+            _ => {
+                let names = ["tcp", "udp", "dns"].into_iter().chain(UNSEEN);
+                Err(unknown(flag, "protocol", value, names, ""))
+            }
+        }
+    }
+
+    /// Whether a flow is of this protocol.
+    #[must_use]
+    pub fn matches(self, l4: Option<&Layer4>, has_dns: bool) -> bool {
+        match self {
+            Self::Tcp => matches!(l4, Some(Layer4::Tcp(_))),
+            Self::Udp => matches!(l4, Some(Layer4::Udp(_))),
+            Self::Dns => has_dns,
+            Self::Unseen => false,
+        }
+    }
+}
+
+pub(super) fn port(flag: Flag, value: &str) -> Result<u16, FilterError> {
+    value.parse().map_err(|_| FilterError::Port {
+        flag,
+        value: value.to_owned(),
+    })
+}
+
+pub(super) fn ip(flag: Flag, value: &str) -> Result<IpNet, FilterError> {
+    let address = || std::net::IpAddr::from_str(value).map(|ip| IpNet::from(ip.to_canonical()));
+    IpNet::from_str(value)
+        .or_else(|_| address())
+        .map_err(|_| FilterError::Ip {
+            flag,
+            value: value.to_owned(),
+        })
+}
+
+pub(super) fn regex(flag: Flag, value: &str) -> Result<Regex, FilterError> {
+    Regex::new(value).map_err(|error| FilterError::Regex {
+        flag,
+        value: value.to_owned(),
+        // The crate draws a picture of several lines; its last line names the mistake.
+        reason: error
+            .to_string()
+            .lines()
+            .last()
+            .unwrap_or_default()
+            .trim_start_matches("error: ")
+            .to_owned(),
+    })
+}
+
+pub(super) fn verdict(flag: Flag, value: &str) -> Result<Verdict, FilterError> {
+    let found = Verdict::ALL
+        .into_iter()
+        .find(|v| v.name().eq_ignore_ascii_case(value));
+    found.ok_or_else(|| {
+        unknown(
+            flag,
+            "verdict",
+            value,
+            Verdict::ALL.into_iter().map(Verdict::name),
+            "",
+        )
+    })
+}
+
+pub(super) fn direction(flag: Flag, value: &str) -> Result<TrafficDirection, FilterError> {
+    match value.to_ascii_lowercase().as_str() {
+        "ingress" => Ok(TrafficDirection::Ingress),
+        "egress" => Ok(TrafficDirection::Egress),
+        _ => Err(unknown(
+            flag,
+            "direction",
+            value,
+            ["ingress", "egress"].into_iter(),
+            "",
+        )),
+    }
+}
+
+pub(super) fn tcp_flags(flag: Flag, value: &str) -> Result<TcpFlags, FilterError> {
+    let mut flags = TcpFlags::default();
+    for name in value.split(',') {
+        let bit = TcpFlags::NAMES
+            .iter()
+            .position(|known| known.eq_ignore_ascii_case(name));
+        let bit = bit.ok_or_else(|| unknown(flag, "TCP flag", name, TcpFlags::NAMES.into_iter(), ""))?;
+        flags.0 |= 1 << bit;
+    }
+    Ok(flags)
+}
+
+pub(super) fn rcode(flag: Flag, value: &str) -> Result<u16, FilterError> {
+    let number = || value.parse().ok().filter(|rcode| *rcode <= dns::RCODE_MAX);
+    dns::rcode_by_name(value).or_else(number).ok_or_else(|| {
+        unknown(
+            flag,
+            "response code",
+            value,
+            dns::rcode_names(),
+            " or a number up to 4095",
+        )
+    })
+}
+
+pub(super) fn errno(flag: Flag, value: &str) -> Result<u32, FilterError> {
+    let number = || value.parse().ok().filter(|errno| *errno <= errno::MAX);
+    errno::by_name(value).or_else(number).ok_or_else(|| {
+        // All of them would fill a screen: name those that connections and look-ups end with.
+        unknown(
+            flag,
+            "errno",
+            value,
+            errno::COMMON.into_iter(),
+            ", another name of errno(3), or its number",
+        )
+    })
+}
+
+fn unknown<'a>(
+    flag: Flag,
+    what: &'static str,
+    value: &str,
+    names: impl Iterator<Item = &'a str>,
+    more: &str,
+) -> FilterError {
+    FilterError::Unknown {
+        flag,
+        what,
+        value: value.to_owned(),
+        allowed: names.collect::<Vec<_>>().join(", ") + more,
+    }
+}

@@ -1,0 +1,14 @@
+//! From an observation to Hubble's flow: pure, one for one. `docs/flows.md` has the table.
+
+pub mod dns;
+mod drop_reason;
+pub mod errno;
+mod make;
+mod row;
+mod summary;
+
+#[cfg(test)]
+mod tests;
+
+pub use make::FlowMaker;
+pub use row::{ROWS, Row};

@@ -1,0 +1,15 @@
+//! Where flows go: lines for people, JSON for programs.
+
+mod escape;
+mod json;
+mod observe;
+mod printer;
+mod text;
+mod time_format;
+
+#[cfg(test)]
+mod tests;
+
+pub use observe::{ObserveSink, Selector};
+pub use printer::{Format, Printer, PrinterOptions};
+pub use time_format::TimeFormat;
