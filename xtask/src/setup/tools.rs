@@ -14,20 +14,26 @@ pub(crate) struct Tool {
     arguments: &'static [&'static str],
 }
 
-/// All of them.
-pub(crate) const ALL: &[Tool] = &[
-    // One process a test: a test may enter a namespace without taking its neighbours along.
-    Tool {
-        name: "cargo-nextest",
-        version: "0.9.151",
-        arguments: &["--no-default-features", "--features", "default-no-update"],
-    },
-    Tool {
-        name: "cargo-deny",
-        version: "0.20.2",
-        arguments: &[],
-    },
-];
+/// One process a test: a test may enter a namespace without taking its neighbours along.
+pub(crate) const NEXTEST: Tool = Tool {
+    name: "cargo-nextest",
+    version: "0.9.151",
+    arguments: &["--no-default-features", "--features", "default-no-update"],
+};
+
+/// Licences and sources of dependencies.
+pub(crate) const DENY: Tool = Tool {
+    name: "cargo-deny",
+    version: "0.20.2",
+    arguments: &[],
+};
+
+/// Builds fuzz targets.
+pub(crate) const FUZZ: Tool = Tool {
+    name: "cargo-fuzz",
+    version: "0.13.2",
+    arguments: &[],
+};
 
 /// Installs a tool unless a version of it that is not older runs.
 ///
