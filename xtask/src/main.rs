@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod build;
+mod demo;
 mod fuzz;
 mod setup;
 mod sh;
@@ -27,6 +28,8 @@ enum Task {
     Test(test::Arguments),
     /// Build the static release binary.
     Build,
+    /// Show obsflow at work on a small lab on this machine.
+    Demo,
     /// Run the fuzz targets.
     Fuzz(fuzz::Arguments),
     /// Boot Debian's kernels in qemu and check a small scenario on each.
@@ -38,6 +41,7 @@ fn main() -> ExitCode {
         Task::Setup => setup::run().and_then(|()| vm::prepare()),
         Task::Test(arguments) => test::run(&arguments),
         Task::Build => build::run(),
+        Task::Demo => demo::run(),
         Task::Fuzz(arguments) => fuzz::run(&arguments),
         Task::Vm(arguments) => vm::run(&arguments),
     };
