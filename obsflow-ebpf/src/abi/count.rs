@@ -74,18 +74,27 @@ pub mod stat {
     pub const LOST: u32 = 32;
     /// Connections not tracked because [`super::super::names::CONNS`] was full.
     pub const CONNS_FULL: u32 = 64;
-    /// Calls of `connect(2)` whose SYN is not made yet, and those that failed synchronously, ever.
-    pub const ASKED: u32 = 65;
     /// Counts not made because a counter map was full.
-    pub const COUNTS_FULL: u32 = 66;
+    pub const COUNTS_FULL: u32 = 65;
     /// Payload not captured because its connection had used up its rate.
-    pub const RATE_LIMITED: u32 = 67;
+    pub const RATE_LIMITED: u32 = 66;
     /// Packets of which the kernel side could not read what it needed.
-    pub const UNREADABLE: u32 = 68;
-    /// Of [`ASKED`], those whose SYN was made, or whose failure a hook reported.
-    pub const ASKED_DONE: u32 = 69;
+    pub const UNREADABLE: u32 = 67;
     /// Number of entries.
     pub const END: u32 = 72;
+}
+
+/// Indexes of [`super::names::LIVE`].
+pub mod live {
+    /// Calls of `connect(2)` to watched ports whose SYN is not made yet; the kernel side adds and subtracts.
+    pub const PENDING: u32 = 0;
+    /// Of those, what user space took out of the map because it had failed synchronously; only user space writes.
+    /// While both are equal, no connection is between its connect hook and its SYN.
+    pub const TAKEN: u32 = 1;
+    /// Tracked connections whose socket's remote port is not a watched one: something rewrote the destination.
+    pub const REWRITTEN: u32 = 2;
+    /// Number of entries.
+    pub const END: u32 = 3;
 }
 
 /// Classes of a port, bits of the values of [`super::names::PORT_CLASS`].

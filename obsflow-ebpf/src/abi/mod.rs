@@ -4,3 +4,4 @@ pub mod conn;
 pub mod count;
 pub mod names;
 pub mod record;
+pub mod settings;

@@ -1,0 +1,354 @@
+//! The only reads of kernel structures. Offsets come from the running kernel's BTF through the loader; the verifier
+//! sees them as constants.
+
+use core::ffi::c_void;
+use core::mem::MaybeUninit;
+
+use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
+use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_get_current_task, bpf_get_socket_cookie};
+use obsflow_ebpf::abi::record::{Peer, Tuple};
+use obsflow_ebpf::abi::settings::{Offsets, Settings};
+
+/// Set by the loader.
+#[unsafe(no_mangle)]
+static OFFSETS: MaybeUninit<Offsets> = MaybeUninit::zeroed();
+
+/// Set by the loader.
+#[unsafe(no_mangle)]
+static SETTINGS: MaybeUninit<Settings> = MaybeUninit::zeroed();
+
+/// Offset of a member, read at run time: the compiler must not fold the zeros it sees.
+macro_rules! offset {
+    ($field:ident) => {
+        read_global(OFFSETS.as_ptr(), core::mem::offset_of!(Offsets, $field)) as usize
+    };
+}
+
+/// A switch or limit of the loader.
+macro_rules! setting {
+    ($type:ty, $field:ident) => {
+        $crate::kernel::read_setting::<$type>(core::mem::offset_of!(
+            obsflow_ebpf::abi::settings::Settings,
+            $field
+        ))
+    };
+}
+pub(crate) use setting;
+
+/// Behind [`offset!`].
+#[inline(always)]
+fn read_global<T>(global: *const T, at: usize) -> u32 {
+    // SAFETY: plain integers; the loader wrote them before the program was verified.
+    unsafe { core::ptr::read_volatile(global.byte_add(at).cast::<u32>()) }
+}
+
+/// Behind [`setting!`]: the integer at a byte offset of the settings.
+#[inline(always)]
+pub(crate) fn read_setting<T: Copy>(at: usize) -> T {
+    // SAFETY: plain integers; the offset is of a member of that type.
+    unsafe { core::ptr::read_volatile(SETTINGS.as_ptr().byte_add(at).cast::<T>()) }
+}
+
+/// `TCP_ESTABLISHED` of `include/net/tcp_states.h`.
+pub(crate) const TCP_ESTABLISHED: u32 = 1;
+/// `TCP_SYN_SENT`.
+pub(crate) const TCP_SYN_SENT: u32 = 2;
+/// `TCP_FIN_WAIT2`.
+pub(crate) const TCP_FIN_WAIT2: u32 = 5;
+/// `TCP_TIME_WAIT`.
+pub(crate) const TCP_TIME_WAIT: u32 = 6;
+/// `TCP_CLOSE`.
+pub(crate) const TCP_CLOSE: u32 = 7;
+/// `TCP_LAST_ACK`.
+pub(crate) const TCP_LAST_ACK: u32 = 9;
+/// `TCP_CLOSING`.
+pub(crate) const TCP_CLOSING: u32 = 11;
+/// `TCP_NEW_SYN_RECV`.
+pub(crate) const TCP_NEW_SYN_RECV: u32 = 12;
+/// `AF_INET6`.
+pub(crate) const AF_INET6: u16 = 10;
+
+/// Reads kernel memory at `base + offset`.
+#[inline(always)]
+pub(crate) fn read<T: Copy>(base: usize, offset: usize) -> Option<T> {
+    let mut value = MaybeUninit::<T>::uninit();
+    // SAFETY: the helper checks the address and writes the whole value when it returns 0.
+    unsafe {
+        if bpf_probe_read_kernel(
+            value.as_mut_ptr().cast(),
+            size_of::<T>() as u32,
+            (base + offset) as *const c_void,
+        ) == 0
+        {
+            Some(value.assume_init())
+        } else {
+            None
+        }
+    }
+}
+
+/// An IPv4 address as `::ffff:a.b.c.d`.
+#[inline(always)]
+pub(crate) fn mapped(v4: [u8; 4]) -> [u8; 16] {
+    [
+        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, v4[0], v4[1], v4[2], v4[3],
+    ]
+}
+
+/// A `struct sock *` that a BTF tracepoint passed: the verifier knows its type, so members are read directly.
+#[derive(Clone, Copy)]
+pub(crate) struct Sock(pub *const c_void);
+
+impl Sock {
+    /// Reads a member of `struct sock` without a helper call.
+    ///
+    /// # Safety
+    /// The pointer must come straight from a BTF tracepoint's argument and `offset` from this kernel's BTF.
+    #[inline(always)]
+    unsafe fn direct<T: Copy>(self, offset: usize) -> T {
+        // SAFETY: forwarded to the caller; the verifier checks the access against the kernel's type.
+        unsafe { core::ptr::read_volatile(self.0.byte_add(offset).cast::<T>()) }
+    }
+
+    /// Remote port.
+    #[inline(always)]
+    pub(crate) fn remote_port(self) -> u16 {
+        // SAFETY: `sock` arguments of BTF tracepoints only.
+        u16::from_be(unsafe { self.direct::<u16>(offset!(skc_dport)) })
+    }
+
+    /// Local port.
+    #[inline(always)]
+    pub(crate) fn local_port(self) -> u16 {
+        // SAFETY: as above.
+        unsafe { self.direct::<u16>(offset!(skc_num)) }
+    }
+
+    /// Address family.
+    #[inline(always)]
+    pub(crate) fn family(self) -> u16 {
+        // SAFETY: as above.
+        unsafe { self.direct::<u16>(offset!(skc_family)) }
+    }
+
+    /// TCP state.
+    #[inline(always)]
+    pub(crate) fn state(self) -> u8 {
+        // SAFETY: as above.
+        unsafe { self.direct::<u8>(offset!(skc_state)) }
+    }
+
+    /// Socket cookie; 0 when the kernel is too old to make one here and none was made before.
+    #[inline(always)]
+    pub(crate) fn cookie(self) -> u64 {
+        if setting!(u32, tracing_cookie) != 0 {
+            // SAFETY: the helper takes a `struct sock *` with BTF type.
+            unsafe { bpf_get_socket_cookie(self.0.cast_mut()) }
+        } else {
+            read(self.0 as usize, offset!(skc_cookie)).unwrap_or(0)
+        }
+    }
+
+    /// Both ends.
+    #[inline(always)]
+    pub(crate) fn tuple(self, protocol: u8) -> Tuple {
+        let base = self.0 as usize;
+        let (local, remote) = if self.family() == AF_INET6 {
+            (
+                read(base, offset!(skc_v6_rcv_saddr)).unwrap_or([0; 16]),
+                read(base, offset!(skc_v6_daddr)).unwrap_or([0; 16]),
+            )
+        } else {
+            (
+                mapped(read(base, offset!(skc_rcv_saddr)).unwrap_or([0; 4])),
+                mapped(read(base, offset!(skc_daddr)).unwrap_or([0; 4])),
+            )
+        };
+        Tuple {
+            local,
+            remote,
+            local_port: self.local_port(),
+            remote_port: self.remote_port(),
+            protocol,
+            pad: [0; 3],
+        }
+    }
+
+    /// Inode of the network namespace.
+    #[inline(always)]
+    pub(crate) fn netns(self) -> u32 {
+        let net: usize = read(self.0 as usize, offset!(skc_net)).unwrap_or(0);
+        read(net, offset!(net_inum)).unwrap_or(0)
+    }
+
+    /// `sk_err` and `sk_err_soft`.
+    #[inline(always)]
+    pub(crate) fn errors(self) -> (u32, u32) {
+        let base = self.0 as usize;
+        (
+            read(base, offset!(sk_err)).unwrap_or(0),
+            read(base, offset!(sk_err_soft)).unwrap_or(0),
+        )
+    }
+
+    /// IP protocol.
+    #[inline(always)]
+    pub(crate) fn protocol(self) -> u16 {
+        read(self.0 as usize, offset!(sk_protocol)).unwrap_or(0)
+    }
+
+    /// `bytes_acked` and `bytes_received` of a TCP socket.
+    #[inline(always)]
+    pub(crate) fn tcp_bytes(self) -> (u64, u64) {
+        let base = self.0 as usize;
+        (
+            read(base, offset!(bytes_acked)).unwrap_or(0),
+            read(base, offset!(bytes_received)).unwrap_or(0),
+        )
+    }
+
+    /// `snd_una` and `rcv_nxt` of a TCP socket: right after the handshake, offset 0 of both streams.
+    #[inline(always)]
+    pub(crate) fn tcp_sequence(self) -> (u32, u32) {
+        let base = self.0 as usize;
+        (
+            read(base, offset!(snd_una)).unwrap_or(0),
+            read(base, offset!(rcv_nxt)).unwrap_or(0),
+        )
+    }
+
+    /// Id of the cgroup v2 the socket was made in; 0 when unknown.
+    #[inline(always)]
+    pub(crate) fn cgroup(self) -> u64 {
+        let cgroup: usize = read(self.0 as usize, offset!(sk_cgrp_data)).unwrap_or(0);
+        // Before 5.15 the lowest bit says that these are v1 class ids, not a pointer.
+        if cgroup == 0 || cgroup & 1 != 0 {
+            return 0;
+        }
+        cgroup_id(cgroup)
+    }
+}
+
+/// Id of the cgroup at `cgroup`.
+#[inline(always)]
+pub(crate) fn cgroup_id(cgroup: usize) -> u64 {
+    let kn: usize = read(cgroup, offset!(cgroup_kn)).unwrap_or(0);
+    read(kn, offset!(kn_id)).unwrap_or(0)
+}
+
+/// Hierarchy of the cgroup at `cgroup`: 0 is cgroup v2.
+#[inline(always)]
+pub(crate) fn cgroup_hierarchy(cgroup: usize) -> i32 {
+    let root: usize = read(cgroup, offset!(cgroup_root)).unwrap_or(0);
+    read(root, offset!(root_hierarchy_id)).unwrap_or(-1)
+}
+
+/// The calling process, not the calling thread.
+pub(crate) struct Caller {
+    /// Process id.
+    pub pid: u32,
+    /// Name of the process: its main thread's.
+    pub comm: [u8; 16],
+    /// Inode of the network namespace.
+    pub netns: u32,
+}
+
+/// Who runs now.
+#[inline(always)]
+pub(crate) fn caller() -> Caller {
+    // SAFETY: the helper has no preconditions.
+    let task = unsafe { bpf_get_current_task() } as usize;
+    let leader: usize = read(task, offset!(task_group_leader)).unwrap_or(task);
+    let nsproxy: usize = read(task, offset!(task_nsproxy)).unwrap_or(0);
+    let net: usize = read(nsproxy, offset!(nsproxy_net)).unwrap_or(0);
+    Caller {
+        pid: read(task, offset!(task_tgid)).unwrap_or(0),
+        comm: read(leader, offset!(task_comm)).unwrap_or([0; 16]),
+        netns: read(net, offset!(net_inum)).unwrap_or(0),
+    }
+}
+
+/// `(process id, thread id)` of the caller, in tracing programs.
+#[inline(always)]
+pub(crate) fn pid_tid() -> (u32, u32) {
+    let both = bpf_get_current_pid_tgid();
+    ((both >> 32) as u32, both as u32)
+}
+
+/// No destination asked for: all zero.
+pub(crate) const NO_PEER: Peer = Peer {
+    addr: [0; 16],
+    port: 0,
+    pad: [0; 6],
+};
+
+/// The members of a `struct sk_buff` that a drop needs, read through the helper.
+#[derive(Clone, Copy)]
+pub(crate) struct Skb(pub usize);
+
+impl Skb {
+    /// Ethernet protocol in host order.
+    #[inline(always)]
+    pub(crate) fn protocol(self) -> u16 {
+        u16::from_be(read(self.0, offset!(skb_protocol)).unwrap_or(0))
+    }
+
+    /// Address of the IP header.
+    #[inline(always)]
+    pub(crate) fn network_header(self) -> usize {
+        let head: usize = read(self.0, offset!(skb_head)).unwrap_or(0);
+        let header: u16 = read(self.0, offset!(skb_network_header)).unwrap_or(u16::MAX);
+        // The kernel marks an unset header with all ones.
+        if head == 0 || header == u16::MAX {
+            0
+        } else {
+            head + usize::from(header)
+        }
+    }
+
+    /// The socket, if the packet has a full one.
+    #[inline(always)]
+    pub(crate) fn sock(self) -> Option<Sock> {
+        let sk: usize = read(self.0, offset!(skb_sk)).unwrap_or(0);
+        if sk == 0 {
+            return None;
+        }
+        let state: u8 = read(sk, offset!(skc_state)).unwrap_or(0);
+        // Time-wait and request sockets are smaller structures.
+        if u32::from(state) == TCP_TIME_WAIT || u32::from(state) == TCP_NEW_SYN_RECV {
+            return None;
+        }
+        Some(Sock(sk as *const c_void))
+    }
+
+    /// `(interface index, inode of its network namespace)`.
+    #[inline(always)]
+    pub(crate) fn device(self) -> (u32, u32) {
+        let dev: usize = read(self.0, offset!(skb_dev)).unwrap_or(0);
+        if dev == 0 {
+            return (0, 0);
+        }
+        let net: usize = read(dev, offset!(dev_net)).unwrap_or(0);
+        (
+            read(dev, offset!(dev_ifindex)).unwrap_or(0),
+            read(net, offset!(net_inum)).unwrap_or(0),
+        )
+    }
+}
+
+/// Cookie of a socket that is not a trusted BTF pointer; 0 when none was made yet.
+#[inline(always)]
+pub(crate) fn stored_cookie(sock: Sock) -> u64 {
+    read(sock.0 as usize, offset!(skc_cookie)).unwrap_or(0)
+}
+
+/// The `struct sock` of a `struct socket`.
+#[inline(always)]
+pub(crate) fn socket_sock(socket: usize) -> Option<Sock> {
+    let sk: usize = read(socket, offset!(socket_sk)).unwrap_or(0);
+    if sk == 0 {
+        None
+    } else {
+        Some(Sock(sk as *const c_void))
+    }
+}

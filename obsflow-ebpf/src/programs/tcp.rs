@@ -1,0 +1,396 @@
+//! TCP from BTF tracepoints: attempts, handshakes, retransmissions, ends.
+//!
+//! | program | attach point | oldest kernel | cost |
+//! | --- | --- | --- | --- |
+//! | `sock_state` | BTF tracepoint `inet_sock_set_state` | 5.5 | every state change of every TCP socket: two loads and an array look-up |
+//! | `tcp_retransmit` | BTF tracepoint `tcp_retransmit_skb` | 5.5 | every retransmission: the same |
+//! | `tcp_reset` | BTF tracepoint `tcp_receive_reset` | 5.5 | every RST received: the same |
+
+use aya_ebpf::bindings::BPF_ANY;
+use aya_ebpf::helpers::{bpf_get_current_cgroup_id, bpf_ktime_get_ns};
+use aya_ebpf::macros::btf_tracepoint;
+use aya_ebpf::programs::BtfTracePointContext;
+use aya_log_ebpf::debug;
+use obsflow_ebpf::abi::conn::{Conn, Stream, conn_flag, outcome, stream_state};
+use obsflow_ebpf::abi::count::{live, port_class, stat};
+use obsflow_ebpf::abi::record::{Attempt, Close, Established, Header, Peer, Retransmit, Tuple, flag, kind};
+
+use crate::emit::{count, count_conn, header, reserve};
+use crate::kernel::{
+    self, Sock, TCP_CLOSE, TCP_CLOSING, TCP_ESTABLISHED, TCP_FIN_WAIT2, TCP_LAST_ACK, TCP_SYN_SENT,
+};
+use crate::maps::{CONNS, change_live, class, live, tcp_watched};
+
+/// IPPROTO_TCP.
+pub(super) const TCP: u8 = 6;
+
+/// `errno` values that an attempt ends with (`include/uapi/asm-generic/errno.h`).
+mod errno {
+    pub(super) const ENETUNREACH: u32 = 101;
+    pub(super) const ETIMEDOUT: u32 = 110;
+    pub(super) const ECONNREFUSED: u32 = 111;
+    pub(super) const EHOSTDOWN: u32 = 112;
+    pub(super) const EHOSTUNREACH: u32 = 113;
+    pub(super) const ENOPROTOOPT: u32 = 92;
+    pub(super) const EACCES: u32 = 13;
+    pub(super) const EPROTO: u32 = 71;
+    pub(super) const ENONET: u32 = 64;
+    pub(super) const EOPNOTSUPP: u32 = 95;
+}
+
+#[btf_tracepoint(function = "inet_sock_set_state")]
+pub(crate) fn sock_state(ctx: BtfTracePointContext) -> i32 {
+    let sock = Sock(ctx.arg(0));
+    // Every watched connection has a watched port at its remote end, except those that a connect hook saw ask for
+    // one before something rewrote it; these two loads and one look-up are all that others pay.
+    let watched = tcp_watched(class(sock.remote_port()));
+    let (old, new): (u32, u32) = (ctx.arg(1), ctx.arg(2));
+    if new == TCP_SYN_SENT {
+        if watched || live(live::PENDING) != live(live::TAKEN) {
+            syn_sent(&ctx, sock, watched);
+        }
+    } else if watched || live(live::REWRITTEN) != 0 {
+        if old == TCP_SYN_SENT && new == TCP_ESTABLISHED {
+            established(sock);
+        } else if new == TCP_CLOSE {
+            closed(&ctx, sock, watched, old);
+        }
+    }
+    0
+}
+
+#[inline(always)]
+fn syn_sent(ctx: &BtfTracePointContext, sock: Sock, watched: bool) {
+    let cookie = sock.cookie();
+    let known = CONNS.get_ptr_mut(cookie);
+    if known.is_none() && !watched {
+        return;
+    }
+    if sock.protocol() != u16::from(TCP) {
+        return;
+    }
+    let tuple = sock.tuple(TCP);
+    let conn = match known {
+        Some(conn) => {
+            // SAFETY: a map value lives as long as the program.
+            if unsafe { (*conn).flags } & conn_flag::ATTEMPTED == 0 {
+                change_live(live::PENDING, u64::MAX);
+            }
+            conn
+        }
+        None => {
+            if !insert(cookie, &tuple) {
+                return;
+            }
+            match CONNS.get_ptr_mut(cookie) {
+                Some(conn) => conn,
+                None => return,
+            }
+        }
+    };
+    if !watched {
+        change_live(live::REWRITTEN, 1);
+    }
+    // Also when the ring is full: the connection is followed all the same, its counters stay exact.
+    begin(conn, &tuple, sock);
+    let Some(mut slot) = reserve::<Attempt>(kind::ATTEMPT) else {
+        return;
+    };
+    let record = slot.as_ptr();
+    // SAFETY: both pointers were checked; the slot is ours until submitted.
+    unsafe {
+        let mut head = conn_header(kind::ATTEMPT, size_of::<Attempt>(), cookie, conn);
+        head.ts_ns = (*conn).start_ns;
+        (*record).header = head;
+        (*record).tuple = tuple;
+        (*record).asked = (*conn).asked;
+        (*record).comm = (*conn).comm;
+    }
+    slot.submit();
+    debug!(
+        ctx,
+        "attempt from port {} to port {}", tuple.local_port, tuple.remote_port
+    );
+}
+
+/// Makes the entry of a connection that no connect hook saw.
+#[inline(always)]
+fn insert(cookie: u64, tuple: &Tuple) -> bool {
+    let caller = kernel::caller();
+    // SAFETY: the helper has no preconditions; at SYN_SENT the caller is the process that connects.
+    let cgroup = unsafe { bpf_get_current_cgroup_id() };
+    let asked = Peer {
+        addr: tuple.remote,
+        port: tuple.remote_port,
+        pad: [0; 6],
+    };
+    insert_conn(cookie, cgroup, &caller, asked, 0)
+}
+
+/// Makes the entry of a connection. False, and counted, when the map is full.
+#[inline(always)]
+pub(super) fn insert_conn(cookie: u64, cgroup: u64, caller: &kernel::Caller, asked: Peer, flags: u32) -> bool {
+    const STREAM: Stream = Stream {
+        base: 0,
+        state: 0,
+        seen: 0,
+        next_frame: 0,
+        capture_until: 0,
+        partial: [0; 9],
+        partial_len: 0,
+        pad: [0; 6],
+    };
+    let conn = Conn {
+        // SAFETY: the helper has no preconditions.
+        start_ns: unsafe { bpf_ktime_get_ns() },
+        handshake_ns: 0,
+        cgroup,
+        pid: caller.pid,
+        netns: caller.netns,
+        flags,
+        syn_retransmits: 0,
+        retransmits: 0,
+        tokens: 0,
+        tokens_ns: 0,
+        tuple: Tuple {
+            local: [0; 16],
+            remote: [0; 16],
+            local_port: 0,
+            remote_port: 0,
+            protocol: TCP,
+            pad: [0; 3],
+        },
+        asked,
+        comm: caller.comm,
+        sent: STREAM,
+        received: STREAM,
+    };
+    let full = CONNS.insert(cookie, conn, u64::from(BPF_ANY)).is_err();
+    if full {
+        count(stat::CONNS_FULL);
+    }
+    !full
+}
+
+/// The SYN is being made now.
+#[inline(always)]
+fn begin(conn: *mut Conn, tuple: &Tuple, sock: Sock) {
+    // SAFETY: a map value lives as long as the program; one socket connects once at a time.
+    unsafe {
+        (*conn).start_ns = bpf_ktime_get_ns();
+        (*conn).tuple = *tuple;
+        (*conn).netns = sock.netns();
+        let mut flags = (*conn).flags | conn_flag::ATTEMPTED;
+        if class(tuple.remote_port) & port_class::DNS != 0 {
+            flags |= conn_flag::DNS;
+        }
+        (*conn).flags = flags;
+        count_conn((*conn).cgroup, (*conn).asked.port, outcome::ATTEMPT);
+    }
+}
+
+#[inline(always)]
+fn established(sock: Sock) {
+    let cookie = sock.cookie();
+    let Some(conn) = CONNS.get_ptr_mut(cookie) else {
+        return;
+    };
+    // SAFETY: a map value lives as long as the program.
+    unsafe {
+        let now = bpf_ktime_get_ns();
+        (*conn).handshake_ns = now - (*conn).start_ns;
+        (*conn).flags |= conn_flag::ESTABLISHED;
+        // The local address may be chosen only while routing the SYN.
+        (*conn).tuple = sock.tuple(TCP);
+        let (sent, received) = sock.tcp_sequence();
+        (*conn).sent.base = sent;
+        (*conn).sent.state = stream_state::BASED;
+        (*conn).received.base = received;
+        (*conn).received.state = stream_state::BASED;
+        count_conn((*conn).cgroup, (*conn).asked.port, outcome::ESTABLISHED);
+        let Some(mut slot) = reserve::<Established>(kind::ESTABLISHED) else {
+            return;
+        };
+        let record = slot.as_ptr();
+        let mut head = conn_header(kind::ESTABLISHED, size_of::<Established>(), cookie, conn);
+        head.ts_ns = now;
+        (*record).header = head;
+        (*record).tuple = (*conn).tuple;
+        (*record).handshake_ns = (*conn).handshake_ns;
+        slot.submit();
+    }
+}
+
+#[inline(always)]
+fn closed(ctx: &BtfTracePointContext, sock: Sock, watched: bool, old: u32) {
+    let cookie = sock.cookie();
+    let Some(conn) = CONNS.get_ptr_mut(cookie) else {
+        return;
+    };
+    let (error, soft_error) = sock.errors();
+    let (mut acked, mut received) = sock.tcp_bytes();
+    // SAFETY: a map value lives as long as the program; the entry goes away only here.
+    unsafe {
+        let flags = (*conn).flags;
+        if flags & conn_flag::ATTEMPTED == 0 && flags & conn_flag::ADOPTED == 0 {
+            // Another CLOSE of a socket whose connect failed: user space reports it from the map.
+            return;
+        }
+        let was_established = flags & (conn_flag::ESTABLISHED | conn_flag::ADOPTED) != 0;
+        let result = if was_established {
+            outcome::ESTABLISHED
+        } else {
+            failure(flags, error, soft_error, (*conn).syn_retransmits)
+        };
+        if was_established {
+            // SYN and FIN take a sequence number each and are no payload (RFC 9293, 3.4).
+            acked = acked.saturating_sub(1);
+            if old == TCP_FIN_WAIT2 || old == TCP_LAST_ACK || old == TCP_CLOSING {
+                acked = acked.saturating_sub(fin_acked(old, error));
+            }
+        } else {
+            acked = 0;
+            received = 0;
+            count_conn((*conn).cgroup, (*conn).asked.port, result);
+        }
+        if let Some(mut slot) = reserve::<Close>(kind::CLOSE) {
+            let record = slot.as_ptr();
+            let mut head = conn_header(kind::CLOSE, size_of::<Close>(), cookie, conn);
+            head.ts_ns = bpf_ktime_get_ns();
+            if flags & conn_flag::RST != 0 {
+                head.flags |= flag::RST;
+            }
+            if flags & conn_flag::DROPPED != 0 {
+                head.flags |= flag::DROPPED;
+            }
+            (*record).header = head;
+            (*record).tuple = (*conn).tuple;
+            (*record).asked = (*conn).asked;
+            (*record).comm = (*conn).comm;
+            (*record).duration_ns = head.ts_ns - (*conn).start_ns;
+            (*record).handshake_ns = (*conn).handshake_ns;
+            (*record).bytes_acked = acked;
+            (*record).bytes_received = received;
+            (*record).error = error;
+            (*record).soft_error = soft_error;
+            (*record).syn_retransmits = (*conn).syn_retransmits;
+            (*record).retransmits = (*conn).retransmits;
+            (*record).outcome = result;
+            (*record).last_state = old as u16;
+            (*record).pad = 0;
+            slot.submit();
+        }
+        debug!(ctx, "close with outcome {} errno {}", result, error);
+    }
+    if CONNS.remove(cookie).is_ok() && !watched {
+        change_live(live::REWRITTEN, u64::MAX);
+    }
+}
+
+/// Whether our FIN was acknowledged when the socket left `state`: in FIN_WAIT2 it was; LAST_ACK and CLOSING are left
+/// because it was, unless an error ended them.
+#[inline(always)]
+fn fin_acked(state: u32, error: u32) -> u64 {
+    u64::from(state == TCP_FIN_WAIT2 || error == 0)
+}
+
+/// Why an attempt came to nothing. An errno wins over a drop: REJECT drops the packet as well.
+#[inline(always)]
+fn failure(flags: u32, error: u32, soft_error: u32, syn_retransmits: u32) -> u16 {
+    if flags & conn_flag::RST != 0 {
+        return outcome::REFUSED;
+    }
+    // What ICMP leaves on a socket that its owner holds at that moment is only the soft error.
+    let errno = if error != 0 && error != errno::ETIMEDOUT {
+        error
+    } else {
+        soft_error
+    };
+    match errno {
+        errno::ECONNREFUSED
+        | errno::ENOPROTOOPT
+        | errno::EACCES
+        | errno::EPROTO
+        | errno::ENONET
+        | errno::EOPNOTSUPP => outcome::REJECTED,
+        errno::ENETUNREACH | errno::EHOSTUNREACH | errno::EHOSTDOWN => outcome::UNREACHABLE,
+        _ if flags & conn_flag::DROPPED != 0 => outcome::DROPPED,
+        _ if error == errno::ETIMEDOUT => outcome::TIMED_OUT,
+        _ if syn_retransmits > 0 => outcome::GIVEN_UP,
+        _ => outcome::ABANDONED,
+    }
+}
+
+/// Header of a record of a tracked connection.
+///
+/// # Safety
+/// `conn` must be a value of [`CONNS`].
+#[inline(always)]
+pub(super) unsafe fn conn_header(kind: u16, len: usize, cookie: u64, conn: *const Conn) -> Header {
+    // SAFETY: forwarded to the caller.
+    unsafe {
+        let asked = if (*conn).flags & conn_flag::ASKED != 0 {
+            flag::ASKED
+        } else {
+            0
+        };
+        let mut head = header(kind, asked, len);
+        head.cgroup = (*conn).cgroup;
+        head.cookie = cookie;
+        head.netns = (*conn).netns;
+        head.pid = (*conn).pid;
+        head
+    }
+}
+
+#[btf_tracepoint(function = "tcp_retransmit_skb")]
+pub(crate) fn tcp_retransmit(ctx: BtfTracePointContext) -> i32 {
+    let sock = Sock(ctx.arg(0));
+    let state = u32::from(sock.state());
+    if state != TCP_SYN_SENT && !tcp_watched(class(sock.remote_port())) {
+        return 0;
+    }
+    let cookie = sock.cookie();
+    let Some(conn) = CONNS.get_ptr_mut(cookie) else {
+        return 0;
+    };
+    // SAFETY: a map value lives as long as the program.
+    unsafe {
+        let times = if state == TCP_SYN_SENT {
+            (*conn).syn_retransmits += 1;
+            (*conn).syn_retransmits
+        } else {
+            (*conn).retransmits += 1;
+            (*conn).retransmits
+        };
+        // Every SYN; of other segments the first and then each time the number doubles.
+        if state != TCP_SYN_SENT && !times.is_power_of_two() {
+            return 0;
+        }
+        let Some(mut slot) = reserve::<Retransmit>(kind::RETRANSMIT) else {
+            return 0;
+        };
+        let record = slot.as_ptr();
+        let head = conn_header(kind::RETRANSMIT, size_of::<Retransmit>(), cookie, conn);
+        (*record).header = head;
+        (*record).tuple = sock.tuple(TCP);
+        (*record).count = times;
+        (*record).state = state;
+        slot.submit();
+    }
+    0
+}
+
+#[btf_tracepoint(function = "tcp_receive_reset")]
+pub(crate) fn tcp_reset(ctx: BtfTracePointContext) -> i32 {
+    let sock = Sock(ctx.arg(0));
+    let state = u32::from(sock.state());
+    if state != TCP_SYN_SENT && !tcp_watched(class(sock.remote_port())) {
+        return 0;
+    }
+    if let Some(conn) = CONNS.get_ptr_mut(sock.cookie()) {
+        // SAFETY: a map value lives as long as the program.
+        unsafe { (*conn).flags |= conn_flag::RST };
+    }
+    0
+}
