@@ -16,7 +16,7 @@ use crate::maps::{CONN_COUNTS, DNS_COUNTS, EVENTS, STATS};
 
 /// A record whose fixed part is `T`, with room for a tail behind it.
 #[repr(C)]
-pub(crate) struct Sized<T, const TAIL: usize> {
+pub struct Sized<T, const TAIL: usize> {
     /// The record.
     pub record: T,
     /// Its tail; only what `Header::len` counts was written.
@@ -25,7 +25,7 @@ pub(crate) struct Sized<T, const TAIL: usize> {
 
 /// Adds to one of [`stat`].
 #[inline(always)]
-pub(crate) fn count(index: u32) {
+pub fn count(index: u32) {
     if let Some(value) = STATS.get_ptr_mut(index) {
         add(value, 1);
     }
@@ -33,7 +33,7 @@ pub(crate) fn count(index: u32) {
 
 /// Adds to a per-CPU value. Atomic, because a softirq on this CPU may interrupt a program that runs for a process.
 #[inline(always)]
-pub(crate) fn add(value: *mut u64, by: u64) {
+pub fn add(value: *mut u64, by: u64) {
     // `AtomicU64` has no `fetch_add` on this target, which lacks compare-and-swap; the instruction exists.
     // SAFETY: map values are 8-byte aligned and live as long as the program.
     unsafe { core::arch::asm!("lock *(u64 *)({value} + 0) += {by}", value = in(reg) value, by = in(reg) by) };
@@ -57,7 +57,7 @@ fn count_key<K>(map: &PerCpuHashMap<K, u64>, key: &K) {
 
 /// Counts an outcome of a connection.
 #[inline(always)]
-pub(crate) fn count_conn(cgroup: u64, port: u16, outcome: u16) {
+pub fn count_conn(cgroup: u64, port: u16, outcome: u16) {
     count_key(
         &CONN_COUNTS,
         &ConnCountKey {
@@ -71,7 +71,7 @@ pub(crate) fn count_conn(cgroup: u64, port: u16, outcome: u16) {
 
 /// Counts a DNS message.
 #[inline(always)]
-pub(crate) fn count_dns(cgroup: u64, rcode: u32) {
+pub fn count_dns(cgroup: u64, rcode: u32) {
     count_key(
         &DNS_COUNTS,
         &DnsCountKey {
@@ -84,7 +84,7 @@ pub(crate) fn count_dns(cgroup: u64, rcode: u32) {
 
 /// Room in the ring for a `T`, or a counted loss.
 #[inline(always)]
-pub(crate) fn reserve<T: 'static>(kind: u16) -> Option<Slot<T>> {
+pub fn reserve<T: 'static>(kind: u16) -> Option<Slot<T>> {
     match EVENTS.reserve::<T>(0) {
         Some(entry) => Some(Slot { entry, kind }),
         None => {
@@ -96,7 +96,7 @@ pub(crate) fn reserve<T: 'static>(kind: u16) -> Option<Slot<T>> {
 
 /// A reserved record. It must be submitted or discarded on every path, which the verifier checks.
 #[must_use]
-pub(crate) struct Slot<T: 'static> {
+pub struct Slot<T: 'static> {
     entry: RingBufEntry<T>,
     kind: u16,
 }
@@ -104,20 +104,20 @@ pub(crate) struct Slot<T: 'static> {
 impl<T: 'static> Slot<T> {
     /// Where to write.
     #[inline(always)]
-    pub(crate) fn as_ptr(&mut self) -> *mut T {
+    pub fn as_ptr(&mut self) -> *mut T {
         MaybeUninit::as_mut_ptr(&mut self.entry)
     }
 
     /// Hands the record to user space.
     #[inline(always)]
-    pub(crate) fn submit(self) {
+    pub fn submit(self) {
         self.entry.submit(u64::from(BPF_RB_NO_WAKEUP));
         count(stat::EMITTED + u32::from(self.kind));
     }
 
     /// Drops the reservation, for data that could not be read; counted.
     #[inline(always)]
-    pub(crate) fn discard(self) {
+    pub fn discard(self) {
         self.entry.discard(u64::from(BPF_RB_NO_WAKEUP));
         count(stat::UNREADABLE);
     }
@@ -125,7 +125,7 @@ impl<T: 'static> Slot<T> {
 
 /// A header for `kind` with `len` bytes in all, at this moment.
 #[inline(always)]
-pub(crate) fn header(kind: u16, flags: u16, len: usize) -> Header {
+pub fn header(kind: u16, flags: u16, len: usize) -> Header {
     Header {
         kind,
         flags,
@@ -136,5 +136,21 @@ pub(crate) fn header(kind: u16, flags: u16, len: usize) -> Header {
         cookie: 0,
         netns: 0,
         pid: 0,
+    }
+}
+
+/// `len`, at least 1 and at most `most`, in a way that the verifier sees right where it is used. The compiler knows more
+/// than the verifier and would leave the comparison out, so the value passes through a register it cannot follow.
+#[inline(always)]
+pub fn bounded(len: u32, most: usize) -> u32 {
+    let mut hidden = u64::from(len);
+    // SAFETY: a move of a register to itself. (No instruction at all would leave line information that kernels refuse.)
+    unsafe { core::arch::asm!("{0} = {0}", inout(reg) hidden, options(pure, nomem, nostack)) };
+    if hidden == 0 {
+        1
+    } else if hidden > most as u64 {
+        most as u32
+    } else {
+        hidden as u32
     }
 }

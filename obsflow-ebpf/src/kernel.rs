@@ -44,33 +44,33 @@ fn read_global<T>(global: *const T, at: usize) -> u32 {
 
 /// Behind [`setting!`]: the integer at a byte offset of the settings.
 #[inline(always)]
-pub(crate) fn read_setting<T: Copy>(at: usize) -> T {
+pub fn read_setting<T: Copy>(at: usize) -> T {
     // SAFETY: plain integers; the offset is of a member of that type.
     unsafe { core::ptr::read_volatile(SETTINGS.as_ptr().byte_add(at).cast::<T>()) }
 }
 
 /// `TCP_ESTABLISHED` of `include/net/tcp_states.h`.
-pub(crate) const TCP_ESTABLISHED: u32 = 1;
+pub const TCP_ESTABLISHED: u32 = 1;
 /// `TCP_SYN_SENT`.
-pub(crate) const TCP_SYN_SENT: u32 = 2;
+pub const TCP_SYN_SENT: u32 = 2;
 /// `TCP_FIN_WAIT2`.
-pub(crate) const TCP_FIN_WAIT2: u32 = 5;
+pub const TCP_FIN_WAIT2: u32 = 5;
 /// `TCP_TIME_WAIT`.
-pub(crate) const TCP_TIME_WAIT: u32 = 6;
+pub const TCP_TIME_WAIT: u32 = 6;
 /// `TCP_CLOSE`.
-pub(crate) const TCP_CLOSE: u32 = 7;
+pub const TCP_CLOSE: u32 = 7;
 /// `TCP_LAST_ACK`.
-pub(crate) const TCP_LAST_ACK: u32 = 9;
+pub const TCP_LAST_ACK: u32 = 9;
 /// `TCP_CLOSING`.
-pub(crate) const TCP_CLOSING: u32 = 11;
+pub const TCP_CLOSING: u32 = 11;
 /// `TCP_NEW_SYN_RECV`.
-pub(crate) const TCP_NEW_SYN_RECV: u32 = 12;
+pub const TCP_NEW_SYN_RECV: u32 = 12;
 /// `AF_INET6`.
-pub(crate) const AF_INET6: u16 = 10;
+pub const AF_INET6: u16 = 10;
 
 /// Reads kernel memory at `base + offset`.
 #[inline(always)]
-pub(crate) fn read<T: Copy>(base: usize, offset: usize) -> Option<T> {
+pub fn read<T: Copy>(base: usize, offset: usize) -> Option<T> {
     let mut value = MaybeUninit::<T>::uninit();
     // SAFETY: the helper checks the address and writes the whole value when it returns 0.
     unsafe {
@@ -87,17 +87,39 @@ pub(crate) fn read<T: Copy>(base: usize, offset: usize) -> Option<T> {
     }
 }
 
-/// An IPv4 address as `::ffff:a.b.c.d`.
+/// Reads kernel memory at `base + offset` to `to`; zeros when it cannot be read.
+///
+/// # Safety
+/// `to` must be valid.
 #[inline(always)]
-pub(crate) fn mapped(v4: [u8; 4]) -> [u8; 16] {
-    [
-        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, v4[0], v4[1], v4[2], v4[3],
-    ]
+pub unsafe fn read_to<T>(base: usize, offset: usize, to: *mut T) -> bool {
+    // SAFETY: forwarded to the caller; the helper checks the source and zeroes the destination when it faults.
+    unsafe { bpf_probe_read_kernel(to.cast(), size_of::<T>() as u32, (base + offset) as *const c_void) == 0 }
+}
+
+/// An IPv4 address as `::ffff:a.b.c.d`. `v4` is the address as it lies in memory, read as one word; built from words,
+/// because sixteen single bytes cost sixteen places on a stack of 512 bytes.
+#[inline(always)]
+pub fn mapped(v4: u32) -> [u8; 16] {
+    let words = [0, (u64::from(v4) << 32 | 0xffff_0000).to_le()];
+    // SAFETY: same size, no invalid values.
+    unsafe { core::mem::transmute::<[u64; 2], [u8; 16]>(words) }
+}
+
+/// Copies a value in words of eight bytes; types with smaller alignment would be copied in smaller pieces.
+///
+/// # Safety
+/// Both must be valid, aligned to eight bytes, and the size a multiple of eight.
+#[inline(always)]
+pub unsafe fn copy<T>(to: *mut T, from: *const T) {
+    const { assert!(size_of::<T>().is_multiple_of(8)) };
+    // SAFETY: forwarded to the caller.
+    unsafe { core::ptr::copy_nonoverlapping(from.cast::<u64>(), to.cast::<u64>(), size_of::<T>() / 8) };
 }
 
 /// A `struct sock *` that a BTF tracepoint passed: the verifier knows its type, so members are read directly.
 #[derive(Clone, Copy)]
-pub(crate) struct Sock(pub *const c_void);
+pub struct Sock(pub *const c_void);
 
 impl Sock {
     /// Reads a member of `struct sock` without a helper call.
@@ -112,35 +134,35 @@ impl Sock {
 
     /// Remote port.
     #[inline(always)]
-    pub(crate) fn remote_port(self) -> u16 {
+    pub fn remote_port(self) -> u16 {
         // SAFETY: `sock` arguments of BTF tracepoints only.
         u16::from_be(unsafe { self.direct::<u16>(offset!(skc_dport)) })
     }
 
     /// Local port.
     #[inline(always)]
-    pub(crate) fn local_port(self) -> u16 {
+    pub fn local_port(self) -> u16 {
         // SAFETY: as above.
         unsafe { self.direct::<u16>(offset!(skc_num)) }
     }
 
     /// Address family.
     #[inline(always)]
-    pub(crate) fn family(self) -> u16 {
+    pub fn family(self) -> u16 {
         // SAFETY: as above.
         unsafe { self.direct::<u16>(offset!(skc_family)) }
     }
 
     /// TCP state.
     #[inline(always)]
-    pub(crate) fn state(self) -> u8 {
+    pub fn state(self) -> u8 {
         // SAFETY: as above.
         unsafe { self.direct::<u8>(offset!(skc_state)) }
     }
 
     /// Socket cookie; 0 when the kernel is too old to make one here and none was made before.
     #[inline(always)]
-    pub(crate) fn cookie(self) -> u64 {
+    pub fn cookie(self) -> u64 {
         if setting!(u32, tracing_cookie) != 0 {
             // SAFETY: the helper takes a `struct sock *` with BTF type.
             unsafe { bpf_get_socket_cookie(self.0.cast_mut()) }
@@ -149,41 +171,39 @@ impl Sock {
         }
     }
 
-    /// Both ends.
+    /// Writes both ends to `to`.
+    ///
+    /// # Safety
+    /// `to` must be valid and aligned to eight bytes.
     #[inline(always)]
-    pub(crate) fn tuple(self, protocol: u8) -> Tuple {
+    pub unsafe fn tuple(self, protocol: u8, to: *mut Tuple) {
         let base = self.0 as usize;
-        let (local, remote) = if self.family() == AF_INET6 {
-            (
-                read(base, offset!(skc_v6_rcv_saddr)).unwrap_or([0; 16]),
-                read(base, offset!(skc_v6_daddr)).unwrap_or([0; 16]),
-            )
-        } else {
-            (
-                mapped(read(base, offset!(skc_rcv_saddr)).unwrap_or([0; 4])),
-                mapped(read(base, offset!(skc_daddr)).unwrap_or([0; 4])),
-            )
-        };
-        Tuple {
-            local,
-            remote,
-            local_port: self.local_port(),
-            remote_port: self.remote_port(),
-            protocol,
-            pad: [0; 3],
+        // SAFETY: forwarded to the caller.
+        unsafe {
+            if self.family() == AF_INET6 {
+                read_to(base, offset!(skc_v6_rcv_saddr), &raw mut (*to).local);
+                read_to(base, offset!(skc_v6_daddr), &raw mut (*to).remote);
+            } else {
+                (*to).local = mapped(self.direct::<u32>(offset!(skc_rcv_saddr)));
+                (*to).remote = mapped(self.direct::<u32>(offset!(skc_daddr)));
+            }
+            (*to).local_port = self.local_port();
+            (*to).remote_port = self.remote_port();
+            (*to).protocol = protocol;
+            (*to).pad = [0; 3];
         }
     }
 
     /// Inode of the network namespace.
     #[inline(always)]
-    pub(crate) fn netns(self) -> u32 {
+    pub fn netns(self) -> u32 {
         let net: usize = read(self.0 as usize, offset!(skc_net)).unwrap_or(0);
         read(net, offset!(net_inum)).unwrap_or(0)
     }
 
     /// `sk_err` and `sk_err_soft`.
     #[inline(always)]
-    pub(crate) fn errors(self) -> (u32, u32) {
+    pub fn errors(self) -> (u32, u32) {
         let base = self.0 as usize;
         (
             read(base, offset!(sk_err)).unwrap_or(0),
@@ -193,13 +213,13 @@ impl Sock {
 
     /// IP protocol.
     #[inline(always)]
-    pub(crate) fn protocol(self) -> u16 {
+    pub fn protocol(self) -> u16 {
         read(self.0 as usize, offset!(sk_protocol)).unwrap_or(0)
     }
 
     /// `bytes_acked` and `bytes_received` of a TCP socket.
     #[inline(always)]
-    pub(crate) fn tcp_bytes(self) -> (u64, u64) {
+    pub fn tcp_bytes(self) -> (u64, u64) {
         let base = self.0 as usize;
         (
             read(base, offset!(bytes_acked)).unwrap_or(0),
@@ -209,7 +229,7 @@ impl Sock {
 
     /// `snd_una` and `rcv_nxt` of a TCP socket: right after the handshake, offset 0 of both streams.
     #[inline(always)]
-    pub(crate) fn tcp_sequence(self) -> (u32, u32) {
+    pub fn tcp_sequence(self) -> (u32, u32) {
         let base = self.0 as usize;
         (
             read(base, offset!(snd_una)).unwrap_or(0),
@@ -219,7 +239,7 @@ impl Sock {
 
     /// Id of the cgroup v2 the socket was made in; 0 when unknown.
     #[inline(always)]
-    pub(crate) fn cgroup(self) -> u64 {
+    pub fn cgroup(self) -> u64 {
         let cgroup: usize = read(self.0 as usize, offset!(sk_cgrp_data)).unwrap_or(0);
         // Before 5.15 the lowest bit says that these are v1 class ids, not a pointer.
         if cgroup == 0 || cgroup & 1 != 0 {
@@ -231,20 +251,20 @@ impl Sock {
 
 /// Id of the cgroup at `cgroup`.
 #[inline(always)]
-pub(crate) fn cgroup_id(cgroup: usize) -> u64 {
+pub fn cgroup_id(cgroup: usize) -> u64 {
     let kn: usize = read(cgroup, offset!(cgroup_kn)).unwrap_or(0);
     read(kn, offset!(kn_id)).unwrap_or(0)
 }
 
 /// Hierarchy of the cgroup at `cgroup`: 0 is cgroup v2.
 #[inline(always)]
-pub(crate) fn cgroup_hierarchy(cgroup: usize) -> i32 {
+pub fn cgroup_hierarchy(cgroup: usize) -> i32 {
     let root: usize = read(cgroup, offset!(cgroup_root)).unwrap_or(0);
     read(root, offset!(root_hierarchy_id)).unwrap_or(-1)
 }
 
 /// The calling process, not the calling thread.
-pub(crate) struct Caller {
+pub struct Caller {
     /// Process id.
     pub pid: u32,
     /// Name of the process: its main thread's.
@@ -255,7 +275,7 @@ pub(crate) struct Caller {
 
 /// Who runs now.
 #[inline(always)]
-pub(crate) fn caller() -> Caller {
+pub fn caller() -> Caller {
     // SAFETY: the helper has no preconditions.
     let task = unsafe { bpf_get_current_task() } as usize;
     let leader: usize = read(task, offset!(task_group_leader)).unwrap_or(task);
@@ -270,13 +290,13 @@ pub(crate) fn caller() -> Caller {
 
 /// `(process id, thread id)` of the caller, in tracing programs.
 #[inline(always)]
-pub(crate) fn pid_tid() -> (u32, u32) {
+pub fn pid_tid() -> (u32, u32) {
     let both = bpf_get_current_pid_tgid();
     ((both >> 32) as u32, both as u32)
 }
 
 /// No destination asked for: all zero.
-pub(crate) const NO_PEER: Peer = Peer {
+pub const NO_PEER: Peer = Peer {
     addr: [0; 16],
     port: 0,
     pad: [0; 6],
@@ -284,18 +304,18 @@ pub(crate) const NO_PEER: Peer = Peer {
 
 /// The members of a `struct sk_buff` that a drop needs, read through the helper.
 #[derive(Clone, Copy)]
-pub(crate) struct Skb(pub usize);
+pub struct Skb(pub usize);
 
 impl Skb {
     /// Ethernet protocol in host order.
     #[inline(always)]
-    pub(crate) fn protocol(self) -> u16 {
+    pub fn protocol(self) -> u16 {
         u16::from_be(read(self.0, offset!(skb_protocol)).unwrap_or(0))
     }
 
     /// Address of the IP header.
     #[inline(always)]
-    pub(crate) fn network_header(self) -> usize {
+    pub fn network_header(self) -> usize {
         let head: usize = read(self.0, offset!(skb_head)).unwrap_or(0);
         let header: u16 = read(self.0, offset!(skb_network_header)).unwrap_or(u16::MAX);
         // The kernel marks an unset header with all ones.
@@ -308,7 +328,7 @@ impl Skb {
 
     /// The socket, if the packet has a full one.
     #[inline(always)]
-    pub(crate) fn sock(self) -> Option<Sock> {
+    pub fn sock(self) -> Option<Sock> {
         let sk: usize = read(self.0, offset!(skb_sk)).unwrap_or(0);
         if sk == 0 {
             return None;
@@ -323,7 +343,7 @@ impl Skb {
 
     /// `(interface index, inode of its network namespace)`.
     #[inline(always)]
-    pub(crate) fn device(self) -> (u32, u32) {
+    pub fn device(self) -> (u32, u32) {
         let dev: usize = read(self.0, offset!(skb_dev)).unwrap_or(0);
         if dev == 0 {
             return (0, 0);
@@ -338,13 +358,13 @@ impl Skb {
 
 /// Cookie of a socket that is not a trusted BTF pointer; 0 when none was made yet.
 #[inline(always)]
-pub(crate) fn stored_cookie(sock: Sock) -> u64 {
+pub fn stored_cookie(sock: Sock) -> u64 {
     read(sock.0 as usize, offset!(skc_cookie)).unwrap_or(0)
 }
 
 /// The `struct sock` of a `struct socket`.
 #[inline(always)]
-pub(crate) fn socket_sock(socket: usize) -> Option<Sock> {
+pub fn socket_sock(socket: usize) -> Option<Sock> {
     let sk: usize = read(socket, offset!(socket_sk)).unwrap_or(0);
     if sk == 0 {
         None

@@ -87,8 +87,14 @@ pub struct Stream {
     pub partial: [u8; 9],
     /// Length of `partial`.
     pub partial_len: u8,
-    /// Zero.
-    pub pad: [u8; 6],
+    /// Flags for the records of the segment at hand.
+    pub flags: u16,
+    /// Offset in the packet of the payload of the segment at hand.
+    pub data: u32,
+    /// Stream offset of the first byte of the segment at hand.
+    pub start: u64,
+    /// Stream offset behind the last byte of the segment at hand.
+    pub end: u64,
 }
 
 /// Bits of [`Stream::state`].
@@ -141,6 +147,6 @@ pub struct Conn {
 
 const _: () = {
     assert!(size_of::<UdpOrigin>() == 48);
-    assert!(size_of::<Stream>() == 48);
-    assert!(size_of::<Conn>() == 232);
+    assert!(size_of::<Stream>() == 64);
+    assert!(size_of::<Conn>() == 264);
 };

@@ -4,7 +4,8 @@
 pub const EVENTS: &str = "EVENTS";
 /// Array of 65,536 class bytes, by port.
 pub const PORT_CLASS: &str = "PORT_CLASS";
-/// Array by `enum skb_drop_reason`: 1 when drops for this reason are reported.
+/// Array by `enum skb_drop_reason`: 1 when drops for this reason are reported, 2 when they are for
+/// tunnels only.
 pub const DROP_REASONS: &str = "DROP_REASONS";
 /// Hash of [`super::conn::Conn`] by socket cookie.
 pub const CONNS: &str = "CONNS";

@@ -26,7 +26,7 @@ const UDP: u32 = 17;
 const ALLOW: i32 = 1;
 
 #[cgroup_sock_addr(connect4)]
-pub(crate) fn connect4(ctx: SockAddrContext) -> i32 {
+pub fn connect4(ctx: SockAddrContext) -> i32 {
     if let Some((port, class)) = watched(&ctx) {
         origin(&ctx, peer4(&ctx, port), class);
     }
@@ -34,7 +34,7 @@ pub(crate) fn connect4(ctx: SockAddrContext) -> i32 {
 }
 
 #[cgroup_sock_addr(connect6)]
-pub(crate) fn connect6(ctx: SockAddrContext) -> i32 {
+pub fn connect6(ctx: SockAddrContext) -> i32 {
     if let Some((port, class)) = watched(&ctx) {
         origin(&ctx, peer6(&ctx, port), class);
     }
@@ -42,7 +42,7 @@ pub(crate) fn connect6(ctx: SockAddrContext) -> i32 {
 }
 
 #[cgroup_sock_addr(sendmsg4)]
-pub(crate) fn sendmsg4(ctx: SockAddrContext) -> i32 {
+pub fn sendmsg4(ctx: SockAddrContext) -> i32 {
     if let Some((port, class)) = watched(&ctx) {
         origin(&ctx, peer4(&ctx, port), class);
     }
@@ -50,7 +50,7 @@ pub(crate) fn sendmsg4(ctx: SockAddrContext) -> i32 {
 }
 
 #[cgroup_sock_addr(sendmsg6)]
-pub(crate) fn sendmsg6(ctx: SockAddrContext) -> i32 {
+pub fn sendmsg6(ctx: SockAddrContext) -> i32 {
     if let Some((port, class)) = watched(&ctx) {
         origin(&ctx, peer6(&ctx, port), class);
     }
@@ -75,7 +75,7 @@ fn peer4(ctx: &SockAddrContext, port: u16) -> Peer {
     // SAFETY: the kernel's context.
     let addr = unsafe { (*ctx.sock_addr).user_ip4 };
     Peer {
-        addr: mapped(addr.to_ne_bytes()),
+        addr: mapped(addr),
         port,
         pad: [0; 6],
     }
@@ -137,8 +137,9 @@ fn connect(ctx: &SockAddrContext, asked: Peer) {
         // The attempt before this one on the same socket failed synchronously.
         failed(cookie, 0);
     }
-    let caller = kernel::caller();
-    if insert_conn(cookie, cgroup, &caller, asked, conn_flag::ASKED) {
+    if let Some(conn) = insert_conn(cookie, cgroup, conn_flag::ASKED) {
+        // SAFETY: a map value lives as long as the program.
+        unsafe { (*conn).asked = asked };
         change_live(live::PENDING, 1);
         count_conn(cgroup, port, outcome::ASKED);
     }
@@ -172,7 +173,7 @@ fn failed(cookie: u64, error: u32) {
 const EINPROGRESS: i32 = 115;
 
 #[fexit(function = "inet_stream_connect")]
-pub(crate) fn connect_exit(ctx: FExitContext) -> i32 {
+pub fn connect_exit(ctx: FExitContext) -> i32 {
     let ret: i32 = ctx.arg(4);
     if ret >= 0 || ret == -EINPROGRESS {
         return 0;

@@ -1,13 +1,12 @@
 //! DNS messages over UDP, whole up to 4,096 bytes.
 
-use aya_ebpf::helpers::bpf_skb_load_bytes;
-use aya_ebpf::programs::SkBuffContext;
-use obsflow_ebpf::abi::count::{dns_count, stat};
+use aya_ebpf::bindings::__sk_buff;
+use obsflow_ebpf::abi::count::dns_count;
 use obsflow_ebpf::abi::record::{Dns, flag, kind};
 
-use super::skb::{Packet, cgroup, cookie};
-use crate::emit::{Sized, count, count_dns, header, reserve};
-use crate::kernel::NO_PEER;
+use super::skb::{Packet, cgroup, cookie, load_bytes};
+use crate::emit::{Sized, bounded, count_dns, header, reserve};
+use crate::kernel::{NO_PEER, copy};
 use crate::maps::UDP_ORIGINS;
 
 /// Bytes of a DNS header.
@@ -15,90 +14,105 @@ const DNS_HEADER: u32 = 12;
 /// What is kept of a message.
 const MAX: u32 = 4096;
 
-#[inline(always)]
-pub(super) fn message<const INGRESS: bool>(ctx: &SkBuffContext, packet: &Packet) {
-    let offset = packet.udp_payload();
-    let wire_len = packet.len.wrapping_sub(offset);
-    let cgroup = cgroup(ctx);
-    if packet.len < offset + DNS_HEADER {
-        count_dns(cgroup, dns_count::MALFORMED);
-        return;
-    }
-    let Ok(flags) = ctx.skb.load::<[u8; 2]>(offset as usize + 2) else {
-        count(stat::UNREADABLE);
-        return;
+/// Looks at a UDP packet of a resolver's socket. Returns nothing of use.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn dns_message(skb: *mut __sk_buff, ingress: u32) -> u32 {
+    let ingress = ingress != 0;
+    let Some(packet) = Packet::parse(skb) else {
+        return 0;
     };
-    let response = flags[0] & 0x80 != 0;
+    let offset = packet.udp_payload();
+    let cgroup = cgroup(skb);
+    let mut head = [0u8; 4];
+    // SAFETY: the buffer has the length that is passed.
+    if packet.len < offset + DNS_HEADER || !unsafe { load_bytes(skb, offset, head.as_mut_ptr(), 4) } {
+        count_dns(cgroup, dns_count::MALFORMED);
+        return 0;
+    }
+    let response = head[2] & 0x80 != 0;
     // A resolver sends queries and receives responses; anything else on this port is not a look-up.
-    if response != INGRESS {
-        return;
+    if response != ingress {
+        return 0;
     }
     count_dns(
         cgroup,
         if response {
-            u32::from(flags[1] & 0xf)
+            u32::from(head[3] & 0xf)
         } else {
             dns_count::QUERY
         },
     );
+    let wire_len = packet.len - offset;
     let kept = if wire_len > MAX { MAX } else { wire_len };
     // The ring takes constant sizes only: five classes, so that a message wastes less than it is long.
     if kept <= 64 {
-        record::<INGRESS, 64>(ctx, packet, offset, wire_len, kept, cgroup);
+        record::<64>(skb, ingress, wire_len, kept);
     } else if kept <= 128 {
-        record::<INGRESS, 128>(ctx, packet, offset, wire_len, kept, cgroup);
+        record::<128>(skb, ingress, wire_len, kept);
     } else if kept <= 384 {
-        record::<INGRESS, 384>(ctx, packet, offset, wire_len, kept, cgroup);
+        record::<384>(skb, ingress, wire_len, kept);
     } else if kept <= 1408 {
-        record::<INGRESS, 1408>(ctx, packet, offset, wire_len, kept, cgroup);
+        record::<1408>(skb, ingress, wire_len, kept);
     } else {
-        record::<INGRESS, 4096>(ctx, packet, offset, wire_len, kept, cgroup);
+        record::<4096>(skb, ingress, wire_len, kept);
     }
+    0
 }
 
 #[inline(always)]
-fn record<const INGRESS: bool, const TAIL: usize>(
-    ctx: &SkBuffContext,
-    packet: &Packet,
-    offset: u32,
-    wire_len: u32,
-    kept: u32,
-    cgroup: u64,
-) {
+fn record<const TAIL: usize>(skb: *mut __sk_buff, ingress: bool, wire_len: u32, kept: u32) {
     let Some(mut slot) = reserve::<Sized<Dns, TAIL>>(kind::DNS) else {
         return;
     };
     let record = slot.as_ptr();
-    let mut flags = if INGRESS { flag::INGRESS } else { 0 };
-    if kept < wire_len {
-        flags |= flag::TRUNCATED;
-    }
     // SAFETY: the slot is ours until submitted.
     unsafe {
-        let body = &raw mut (*record).record;
-        let mut head = header(kind::DNS, flags, size_of::<Dns>() + kept as usize);
-        head.cgroup = cgroup;
-        head.cookie = cookie(ctx);
-        (*body).asked = NO_PEER;
-        (*body).comm = [0; 16];
-        if !INGRESS && let Some(origin) = UDP_ORIGINS.get_ptr(head.cookie) {
-            head.pid = (*origin).pid;
-            head.netns = (*origin).netns;
-            head.flags |= flag::ASKED;
-            (*body).asked = (*origin).asked;
-            (*body).comm = (*origin).comm;
-        }
-        (*body).header = head;
-        (*body).tuple = packet.tuple::<INGRESS>();
-        (*body).wire_len = wire_len;
-        (*body).payload_len = kept;
-        // The verifier wants the length bounded on this very path, and not zero.
-        let len = if kept == 0 { 1 } else { kept };
-        let len = if len as usize > TAIL { TAIL as u32 } else { len };
-        if bpf_skb_load_bytes(ctx.skb.skb.cast(), offset, (&raw mut (*record).tail).cast(), len) == 0 {
+        let payload = fill(&raw mut (*record).record, skb, ingress, wire_len, kept);
+        if payload != 0
+            && load_bytes(
+                skb,
+                payload,
+                (&raw mut (*record).tail).cast(),
+                bounded(kept, TAIL),
+            )
+        {
             slot.submit();
         } else {
             slot.discard();
         }
     }
+}
+
+/// Writes the fixed part; the offset of the payload, or 0. Not inlined, because five copies of it would need more stack
+/// than there is.
+#[inline(never)]
+unsafe fn fill(body: *mut Dns, skb: *mut __sk_buff, ingress: bool, wire_len: u32, kept: u32) -> u32 {
+    let Some(packet) = Packet::parse(skb) else {
+        return 0;
+    };
+    let mut flags = if ingress { flag::INGRESS } else { 0 };
+    if kept < wire_len {
+        flags |= flag::TRUNCATED;
+    }
+    // SAFETY: the caller's slot; map values live as long as the program.
+    unsafe {
+        let mut head = header(kind::DNS, flags, size_of::<Dns>() + kept as usize);
+        head.cgroup = cgroup(skb);
+        head.cookie = cookie(skb);
+        (*body).asked = NO_PEER;
+        (*body).comm = [0; 16];
+        packet.tuple(skb, ingress, &raw mut (*body).tuple);
+        if !ingress && let Some(origin) = UDP_ORIGINS.get_ptr(head.cookie) {
+            head.pid = (*origin).pid;
+            head.netns = (*origin).netns;
+            head.flags |= flag::ASKED;
+            copy(&raw mut (*body).asked, &raw const (*origin).asked);
+            copy(&raw mut (*body).comm, &raw const (*origin).comm);
+        }
+        (*body).header = head;
+        (*body).wire_len = wire_len;
+        (*body).payload_len = kept;
+    }
+    packet.udp_payload()
 }

@@ -13,8 +13,8 @@ use obsflow_ebpf::abi::conn::conn_flag;
 use obsflow_ebpf::abi::count::port_class;
 use obsflow_ebpf::abi::record::{Drop, NO_REASON, STACK_DEPTH, Tuple, flag, kind};
 
-use crate::emit::{Sized, header, reserve};
-use crate::kernel::{Skb, mapped, read, setting, stored_cookie};
+use crate::emit::{Sized, bounded, header, reserve};
+use crate::kernel::{Skb, mapped, read, read_to, setting, stored_cookie};
 use crate::maps::{CONNS, DROP_REASONS, class};
 
 /// ETH_P_IP.
@@ -25,16 +25,22 @@ const IPV6: u16 = 0x86dd;
 const TCP: u8 = 6;
 /// IPPROTO_UDP.
 const UDP: u8 = 17;
+/// Value of [`DROP_REASONS`]: healthy TCP shows this reason too, so only tunnels are asked.
+const TUNNELS_ONLY: u8 = 2;
 /// Payload kept of a dropped look-up: a name is at most 255 bytes, behind a header of 12.
 const TAIL: usize = 272;
 
 #[btf_tracepoint(function = "kfree_skb")]
-pub(crate) fn skb_drop(ctx: BtfTracePointContext) -> i32 {
+pub fn skb_drop(ctx: BtfTracePointContext) -> i32 {
     let location: u64 = ctx.arg(1);
+    let mut tunnels_only = false;
     let reason = if setting!(u32, drop_reasons) != 0 {
         let reason: u32 = ctx.arg(2);
         match DROP_REASONS.get(reason) {
-            Some(&watched) if watched != 0 => reason,
+            Some(&watched) if watched != 0 => {
+                tunnels_only = watched == TUNNELS_ONLY;
+                reason
+            }
             _ => return 0,
         }
     } else {
@@ -43,12 +49,12 @@ pub(crate) fn skb_drop(ctx: BtfTracePointContext) -> i32 {
         }
         NO_REASON
     };
-    dropped(&ctx, reason, location);
+    dropped(&ctx, reason, location, tunnels_only);
     0
 }
 
 #[inline(always)]
-fn dropped(ctx: &BtfTracePointContext, reason: u32, location: u64) {
+fn dropped(ctx: &BtfTracePointContext, reason: u32, location: u64, tunnels_only: bool) {
     let skb = Skb(ctx.arg(0));
     let protocol = skb.protocol();
     if protocol != IPV4 && protocol != IPV6 {
@@ -58,11 +64,16 @@ fn dropped(ctx: &BtfTracePointContext, reason: u32, location: u64) {
     if ip == 0 {
         return;
     }
-    let Some((tuple, transport)) = addresses(ip, protocol) else {
+    let Some(ports) = Ports::read(ip, protocol) else {
         return;
     };
-    let watched = class(tuple.local_port) | class(tuple.remote_port);
-    let wanted = if tuple.protocol == TCP {
+    let watched = class(ports.source) | class(ports.dest);
+    let wanted = if tunnels_only {
+        if ports.protocol == TCP {
+            return;
+        }
+        port_class::TUNNEL
+    } else if ports.protocol == TCP {
         port_class::TELEMETRY | port_class::DNS
     } else {
         port_class::DNS | port_class::TUNNEL
@@ -70,7 +81,7 @@ fn dropped(ctx: &BtfTracePointContext, reason: u32, location: u64) {
     // A dropped packet carries the addresses after DNAT; its socket has those before.
     let sock = skb.sock();
     let cookie = sock.map_or(0, stored_cookie);
-    let conn = if cookie != 0 && tuple.protocol == TCP {
+    let conn = if cookie != 0 && ports.protocol == TCP {
         CONNS.get_ptr_mut(cookie)
     } else {
         None
@@ -99,12 +110,12 @@ fn dropped(ctx: &BtfTracePointContext, reason: u32, location: u64) {
             head.flags |= flag::DROPPED;
         }
         let body = &raw mut (*record).record;
-        (*body).tuple = tuple;
+        ports.tuple(ip, protocol, &raw mut (*body).tuple);
         (*body).reason = reason;
         (*body).ifindex = ifindex;
         (*body).location = location;
-        (*body).tcp_flags = if tuple.protocol == TCP {
-            u32::from(read::<u8>(transport, 13).unwrap_or(0))
+        (*body).tcp_flags = if ports.protocol == TCP {
+            u32::from(read::<u8>(ports.transport, 13).unwrap_or(0))
         } else {
             0
         };
@@ -115,8 +126,8 @@ fn dropped(ctx: &BtfTracePointContext, reason: u32, location: u64) {
             (*stack)[frames] = 0;
         }
         let mut kept = 0u32;
-        if tuple.protocol == UDP && watched & port_class::DNS != 0 {
-            kept = udp_payload(transport, (&raw mut (*record).tail).cast());
+        if ports.protocol == UDP && watched & port_class::DNS != 0 {
+            kept = udp_payload(ports.transport, (&raw mut (*record).tail).cast());
         }
         (*body).payload_len = kept;
         head.len += kept;
@@ -125,36 +136,54 @@ fn dropped(ctx: &BtfTracePointContext, reason: u32, location: u64) {
     slot.submit();
 }
 
-/// Addresses and ports of the packet at `ip`, and where its transport header is.
-#[inline(always)]
-fn addresses(ip: usize, protocol: u16) -> Option<(Tuple, usize)> {
-    let mut tuple = Tuple {
-        local: [0; 16],
-        remote: [0; 16],
-        local_port: 0,
-        remote_port: 0,
-        protocol: 0,
-        pad: [0; 3],
-    };
-    let transport = if protocol == IPV4 {
-        let head: [u8; 20] = read(ip, 0)?;
-        tuple.local = mapped([head[12], head[13], head[14], head[15]]);
-        tuple.remote = mapped([head[16], head[17], head[18], head[19]]);
-        tuple.protocol = head[9];
-        ip + usize::from(head[0] & 0xf) * 4
-    } else {
-        tuple.local = read(ip, 8)?;
-        tuple.remote = read(ip, 24)?;
-        tuple.protocol = read(ip, 6)?;
-        ip + 40
-    };
-    if tuple.protocol != TCP && tuple.protocol != UDP {
-        return None;
+/// What decides whether a dropped packet is of interest.
+struct Ports {
+    source: u16,
+    dest: u16,
+    protocol: u8,
+    /// Address of the transport header.
+    transport: usize,
+}
+
+impl Ports {
+    #[inline(always)]
+    fn read(ip: usize, protocol: u16) -> Option<Self> {
+        let (protocol, transport) = if protocol == IPV4 {
+            let first: u8 = read(ip, 0)?;
+            (read::<u8>(ip, 9)?, ip + usize::from(first & 0xf) * 4)
+        } else {
+            (read::<u8>(ip, 6)?, ip + 40)
+        };
+        if protocol != TCP && protocol != UDP {
+            return None;
+        }
+        let ports: [u16; 2] = read(transport, 0)?;
+        Some(Self {
+            source: u16::from_be(ports[0]),
+            dest: u16::from_be(ports[1]),
+            protocol,
+            transport,
+        })
     }
-    let ports: [u8; 4] = read(transport, 0)?;
-    tuple.local_port = u16::from_be_bytes([ports[0], ports[1]]);
-    tuple.remote_port = u16::from_be_bytes([ports[2], ports[3]]);
-    Some((tuple, transport))
+
+    /// Writes the packet's source and destination to `to`.
+    #[inline(always)]
+    unsafe fn tuple(&self, ip: usize, protocol: u16, to: *mut Tuple) {
+        // SAFETY: the caller's record.
+        unsafe {
+            if protocol == IPV4 {
+                (*to).local = mapped(read(ip, 12).unwrap_or(0));
+                (*to).remote = mapped(read(ip, 16).unwrap_or(0));
+            } else {
+                read_to(ip, 8, &raw mut (*to).local);
+                read_to(ip, 24, &raw mut (*to).remote);
+            }
+            (*to).local_port = self.source;
+            (*to).remote_port = self.dest;
+            (*to).protocol = self.protocol;
+            (*to).pad = [0; 3];
+        }
+    }
 }
 
 /// Copies the first bytes of a UDP payload; how many.
@@ -170,7 +199,7 @@ unsafe fn udp_payload(transport: usize, to: *mut u8) -> u32 {
     if len == 0 || len > u32::from(u16::MAX) {
         return 0;
     }
-    let len = if len > TAIL as u32 { TAIL as u32 } else { len };
+    let len = bounded(len, TAIL);
     // SAFETY: the helper checks the source; the destination is the caller's.
     if unsafe { bpf_probe_read_kernel(to.cast(), len, (transport + 8) as *const _) } == 0 {
         len

@@ -5,15 +5,15 @@
 //!
 //! [`Settings::payload_per_second`]: obsflow_ebpf::abi::settings::Settings
 
-use aya_ebpf::helpers::{bpf_ktime_get_ns, bpf_skb_load_bytes};
-use aya_ebpf::programs::SkBuffContext;
+use aya_ebpf::bindings::__sk_buff;
+use aya_ebpf::helpers::bpf_ktime_get_ns;
 use obsflow_ebpf::abi::conn::{Conn, Stream, conn_flag, stream_state};
 use obsflow_ebpf::abi::count::stat;
 use obsflow_ebpf::abi::record::{Payload, flag, kind};
 
-use super::skb::{Packet, cookie};
+use super::skb::{Packet, cookie, load_bytes};
 use super::tcp::conn_header;
-use crate::emit::{Sized, count, reserve};
+use crate::emit::{Sized, bounded, count, reserve};
 use crate::kernel::setting;
 use crate::maps::CONNS;
 
@@ -27,54 +27,55 @@ const DNS_STREAM: u64 = 64 * 1024;
 const FRAME_HEADER: u64 = 9;
 /// Length of "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" (RFC 9113, 3.4).
 const PREFACE: u64 = 24;
-/// Frames looked at in one packet; a packet with more is marked as a gap.
-const FRAMES_PER_PACKET: u32 = 8;
+/// Frames looked at in one packet; a packet with more ends the following of frames, marked as a gap.
+const FRAMES_PER_PACKET: u32 = 16;
 /// Records a DNS segment may fill.
 const DNS_RECORDS: u32 = 4;
 
 /// Frame types whose block is kept: HEADERS, RST_STREAM, SETTINGS, GOAWAY, CONTINUATION. Of others only the header.
 const BLOCKS: u32 = 1 << 1 | 1 << 3 | 1 << 4 | 1 << 7 | 1 << 9;
 
-/// A segment within its stream.
-#[derive(Clone, Copy)]
-struct Segment {
-    /// Socket cookie.
-    cookie: u64,
-    /// Stream offset of the first byte.
-    start: u64,
-    /// Stream offset behind the last byte.
-    end: u64,
-    /// Offset in the packet of the first byte.
-    data: u32,
-    /// Flags that every record of this segment carries.
-    flags: u16,
-}
-
+/// The connection of a cookie and one direction of it.
 #[inline(always)]
-pub(super) fn segment<const INGRESS: bool>(ctx: &SkBuffContext, packet: &Packet) {
-    if setting!(u32, payload) == 0 {
-        return;
-    }
-    let Ok(header) = ctx.skb.load::<[u8; 14]>(packet.transport as usize) else {
-        return;
-    };
-    let data = packet.transport + u32::from(header[12] >> 4) * 4;
-    if packet.len <= data {
-        return;
-    }
-    let len = u64::from(packet.len - data);
-    let cookie = cookie(ctx);
-    let Some(conn) = CONNS.get_ptr_mut(cookie) else {
-        return;
-    };
-    let sequence = u32::from_be_bytes([header[4], header[5], header[6], header[7]]);
-    // SAFETY: map values live as long as the program. One direction of one socket is handled by one CPU at a time.
-    unsafe {
-        let stream = if INGRESS {
+fn stream(cookie: u64, ingress: bool) -> Option<(*mut Conn, *mut Stream)> {
+    let conn = CONNS.get_ptr_mut(cookie)?;
+    // SAFETY: a map value lives as long as the program; no reference is made.
+    let stream = unsafe {
+        if ingress {
             &raw mut (*conn).received
         } else {
             &raw mut (*conn).sent
-        };
+        }
+    };
+    Some((conn, stream))
+}
+
+/// Looks at a TCP packet of a watched socket. Returns nothing of use.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn tcp_segment(skb: *mut __sk_buff, ingress: u32) -> u32 {
+    if setting!(u32, payload) == 0 {
+        return 0;
+    }
+    let Some(packet) = Packet::parse(skb) else {
+        return 0;
+    };
+    let mut head = [0u8; 14];
+    // SAFETY: the buffer has the length that is passed.
+    if !unsafe { load_bytes(skb, packet.transport, head.as_mut_ptr(), 14) } {
+        return 0;
+    }
+    let data = packet.transport + u32::from(head[12] >> 4) * 4;
+    if packet.len <= data {
+        return 0;
+    }
+    let cookie = cookie(skb);
+    let Some((conn, stream)) = stream(cookie, ingress != 0) else {
+        return 0;
+    };
+    let sequence = u32::from_be_bytes([head[4], head[5], head[6], head[7]]);
+    // SAFETY: map values live as long as the program. One direction of one socket is handled by one CPU at a time.
+    unsafe {
         if (*stream).state & stream_state::BASED == 0 {
             // Older than obsflow: offsets count from here.
             (*stream).base = sequence;
@@ -85,49 +86,67 @@ pub(super) fn segment<const INGRESS: bool>(ctx: &SkBuffContext, packet: &Packet)
         let relative = sequence.wrapping_sub((*stream).base).wrapping_sub(seen as u32) as i32;
         let start = (seen as i64).wrapping_add(i64::from(relative));
         if start < 0 {
-            return;
+            return 0;
         }
-        let segment = Segment {
-            cookie,
-            start: start as u64,
-            end: start as u64 + len,
-            data,
-            flags: if INGRESS { flag::INGRESS } else { 0 },
-        };
-        if segment.end <= seen {
-            return;
+        let end = start as u64 + u64::from(packet.len - data);
+        if end <= seen {
+            return 0;
         }
-        follow::<INGRESS>(ctx, conn, stream, segment);
-        (*stream).seen = segment.end;
-    }
-}
-
-/// # Safety
-/// `conn` and `stream` must be within a value of [`CONNS`].
-#[inline(always)]
-unsafe fn follow<const INGRESS: bool>(
-    ctx: &SkBuffContext,
-    conn: *mut Conn,
-    stream: *mut Stream,
-    mut segment: Segment,
-) {
-    // SAFETY: forwarded to the caller.
-    unsafe {
-        let seen = (*stream).seen;
-        if segment.start > seen {
+        (*stream).start = start as u64;
+        (*stream).end = end;
+        (*stream).data = data;
+        let mut flags = if ingress != 0 { flag::INGRESS } else { 0 };
+        if start as u64 > seen {
             // Bytes in between were dropped before this hook, or come later: frames cannot be followed across.
-            segment.flags |= flag::GAP;
+            flags |= flag::GAP;
             (*stream).state |= stream_state::LOST;
         }
         if (*stream).state & stream_state::LATE != 0 {
-            segment.flags |= flag::LATE;
+            flags |= flag::LATE;
         }
         if (*conn).flags & conn_flag::DNS != 0 {
-            segment.flags |= flag::DNS_STREAM;
-            dns(ctx, conn, segment, seen);
-            return;
+            flags |= flag::DNS_STREAM;
         }
-        let (mine, other) = if INGRESS {
+        (*stream).flags = flags;
+        let dns = (*conn).flags & conn_flag::DNS != 0;
+        if dns {
+            dns_stream(skb, cookie, ingress);
+        } else {
+            speak(skb, cookie, ingress);
+        }
+        (*stream).seen = end;
+    }
+    0
+}
+
+/// DNS over TCP is captured whole, up to a bound.
+#[inline(always)]
+unsafe fn dns_stream(skb: *mut __sk_buff, cookie: u64, ingress: u32) {
+    let Some((_, stream)) = stream(cookie, ingress != 0) else {
+        return;
+    };
+    // SAFETY: a map value lives as long as the program.
+    unsafe {
+        let mut from = max((*stream).start, (*stream).seen);
+        for _ in 0..DNS_RECORDS {
+            if from >= (*stream).end || from >= DNS_STREAM {
+                return;
+            }
+            capture(skb, cookie, ingress, from, FRAME);
+            from += FRAME;
+        }
+    }
+}
+
+/// First words, then frames.
+#[inline(always)]
+unsafe fn speak(skb: *mut __sk_buff, cookie: u64, ingress: u32) {
+    let Some((conn, stream)) = stream(cookie, ingress != 0) else {
+        return;
+    };
+    // SAFETY: map values live as long as the program.
+    unsafe {
+        let (mine, other) = if ingress != 0 {
             (conn_flag::LAST_RECEIVED, conn_flag::LAST_SENT)
         } else {
             (conn_flag::LAST_SENT, conn_flag::LAST_RECEIVED)
@@ -136,40 +155,44 @@ unsafe fn follow<const INGRESS: bool>(
         if turn {
             (*conn).flags = ((*conn).flags & !other) | mine;
         }
-        if segment.start == 0 && (*stream).state & stream_state::LATE == 0 {
-            recognise::<INGRESS>(ctx, stream, segment);
+        if (*stream).start == 0 && (*stream).state & stream_state::LATE == 0 {
+            recognise(skb, stream, ingress);
         }
         let h2 = (*stream).state & (stream_state::H2 | stream_state::LOST) == stream_state::H2;
         // Each side's first words; of HTTP/1 also those of every later request and response.
-        if segment.start == 0 || (turn && !h2) || segment.flags & (flag::GAP | flag::LATE) != 0 {
-            (*stream).capture_until = max((*stream).capture_until, segment.start + FIRST);
+        let unsure = (*stream).flags & (flag::GAP | flag::LATE) != 0;
+        if (*stream).start == 0 || (!h2 && (turn || unsure)) {
+            (*stream).capture_until = max((*stream).capture_until, (*stream).start + FIRST);
         }
-        let from = max(segment.start, seen);
+        let from = max((*stream).start, (*stream).seen);
         let until = (*stream).capture_until;
         if from < until {
-            emit(ctx, conn, segment, from, until - from);
+            capture(skb, cookie, ingress, from, until - from);
         }
         if h2 {
-            frames(ctx, conn, stream, segment);
+            for _ in 0..FRAMES_PER_PACKET {
+                if h2_frame(skb, cookie, ingress) == 0 {
+                    return;
+                }
+            }
+            // More frames than one packet may cost: say so, and follow no further.
+            (*stream).state |= stream_state::LOST;
         }
     }
 }
 
 /// Whether this direction begins as HTTP/2 does: a client with the preface, a server with SETTINGS on stream 0. Either
 /// may speak first.
-///
-/// # Safety
-/// `stream` must be within a value of [`CONNS`].
 #[inline(always)]
-unsafe fn recognise<const INGRESS: bool>(ctx: &SkBuffContext, stream: *mut Stream, segment: Segment) {
-    let Ok(first) = ctx.skb.load::<[u8; 9]>(segment.data as usize) else {
-        return;
-    };
-    // SAFETY: forwarded to the caller.
+unsafe fn recognise(skb: *mut __sk_buff, stream: *mut Stream, ingress: u32) {
+    let mut first = [0u8; 9];
+    // SAFETY: the buffer has the length that is passed; the stream is part of a map value.
     unsafe {
-        if INGRESS {
-            let settings = first[0] == 0 && first[3] == 4 && first[5] | first[6] | first[7] | first[8] == 0;
-            if settings {
+        if !load_bytes(skb, (*stream).data, first.as_mut_ptr(), 9) {
+            return;
+        }
+        if ingress != 0 {
+            if first[0] == 0 && first[3] == 4 && first[5] | first[6] | first[7] | first[8] == 0 {
                 (*stream).state |= stream_state::H2;
                 (*stream).next_frame = 0;
             }
@@ -187,130 +210,62 @@ unsafe fn recognise<const INGRESS: bool>(ctx: &SkBuffContext, stream: *mut Strea
     }
 }
 
-/// Walks the frames that begin in this segment.
-///
-/// # Safety
-/// `conn` and `stream` must be within a value of [`CONNS`].
-#[inline(always)]
-unsafe fn frames(ctx: &SkBuffContext, conn: *mut Conn, stream: *mut Stream, segment: Segment) {
-    // SAFETY: forwarded to the caller.
+/// Looks at the next frame of the segment at hand: 1 when there may be another one behind it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn h2_frame(skb: *mut __sk_buff, cookie: u64, ingress: u32) -> u32 {
+    let Some((_, stream)) = stream(cookie, ingress != 0) else {
+        return 0;
+    };
+    // SAFETY: map values live as long as the program.
     unsafe {
-        let mut at = (*stream).next_frame;
-        for _ in 0..FRAMES_PER_PACKET {
-            if at >= segment.end {
-                break;
-            }
-            // `partial_len` bytes of the header at `at` came with the segment before.
-            let have = u64::from((*stream).partial_len);
-            if at + have < segment.start {
-                (*stream).state |= stream_state::LOST;
-                break;
-            }
-            if at + FRAME_HEADER > segment.end {
-                (*stream).partial_len = (segment.end - at) as u8;
-                keep_partial(ctx, stream, segment, at);
-                break;
-            }
-            let Some(head) = frame_header(ctx, stream, segment, at) else {
-                (*stream).state |= stream_state::LOST;
-                break;
-            };
-            (*stream).partial_len = 0;
-            let len = u64::from(head[0]) << 16 | u64::from(head[1]) << 8 | u64::from(head[2]);
-            let block = u32::from(head[3]) < 32 && BLOCKS >> (head[3] & 31) & 1 != 0;
-            let wanted = FRAME_HEADER + if block { len } else { 0 };
-            let wanted = if wanted > FRAME { FRAME } else { wanted };
-            // What the first words already carry is not sent twice.
-            let captured = (*stream).capture_until;
-            let from = max(max(at, segment.start), captured);
-            if from < at + wanted {
-                let mut framed = segment;
-                if from == at {
-                    framed.flags |= flag::H2_FRAME;
-                }
-                emit(ctx, conn, framed, from, at + wanted - from);
-                (*stream).capture_until = at + wanted;
-            }
-            at += FRAME_HEADER + len;
+        let (start, end) = ((*stream).start, (*stream).end);
+        let at = (*stream).next_frame;
+        // `have` bytes of the header came with the segment before.
+        let have = u64::from((*stream).partial_len);
+        let from = at + have;
+        if from >= end {
+            return 0;
         }
-        (*stream).next_frame = at;
-        if at < segment.end && (*stream).partial_len == 0 {
-            // More frames than one packet may cost: say so, and follow no further.
+        if have >= FRAME_HEADER || from < start {
             (*stream).state |= stream_state::LOST;
+            return 0;
         }
-    }
-}
-
-/// The frame header at stream offset `at`, from this segment and what the one before left.
-///
-/// # Safety
-/// `stream` must be within a value of [`CONNS`].
-#[inline(always)]
-unsafe fn frame_header(
-    ctx: &SkBuffContext,
-    stream: *mut Stream,
-    segment: Segment,
-    at: u64,
-) -> Option<[u8; 9]> {
-    // SAFETY: forwarded to the caller.
-    unsafe {
-        if at >= segment.start {
-            let offset = u64::from(segment.data) + (at - segment.start);
-            return ctx.skb.load::<[u8; 9]>(offset as usize).ok();
+        let missing = FRAME_HEADER - have;
+        let there = end - from;
+        let take = if missing < there { missing } else { there };
+        let offset = ((*stream).data as u64 + (from - start)) as u32;
+        // The header is put together in the map, so that a segment boundary may cut it.
+        let to = (&raw mut (*stream).partial)
+            .cast::<u8>()
+            .add((have & 15) as usize);
+        if !load_bytes(skb, offset, to, bounded(take as u32, 9)) {
+            (*stream).state |= stream_state::LOST;
+            return 0;
         }
-        let mut head = (*stream).partial;
-        let have = (segment.start - at) as usize;
-        let mut i = 0usize;
-        while i < 9 {
-            if i >= have {
-                let offset = segment.data as usize + (i - have);
-                head[i] = ctx.skb.load::<u8>(offset).ok()?;
+        if take < missing {
+            (*stream).partial_len = (have + take) as u8;
+            capture(skb, cookie, ingress, from, take);
+            return 0;
+        }
+        (*stream).partial_len = 0;
+        let head = (*stream).partial;
+        let len = u64::from(head[0]) << 16 | u64::from(head[1]) << 8 | u64::from(head[2]);
+        let block = head[3] < 32 && BLOCKS >> (head[3] & 31) & 1 != 0;
+        let wanted = FRAME_HEADER + if block { len } else { 0 };
+        let until = at + if wanted > FRAME { FRAME } else { wanted };
+        (*stream).next_frame = at + FRAME_HEADER + len;
+        // What the first words already carry is not sent twice.
+        let from = max(from, (*stream).capture_until);
+        if from < until {
+            if from == at {
+                (*stream).flags |= flag::H2_FRAME;
             }
-            i += 1;
+            capture(skb, cookie, ingress, from, until - from);
+            (*stream).flags &= !flag::H2_FRAME;
+            (*stream).capture_until = until;
         }
-        Some(head)
-    }
-}
-
-/// Keeps the beginning of a frame header that this segment cuts.
-///
-/// # Safety
-/// `stream` must be within a value of [`CONNS`].
-#[inline(always)]
-unsafe fn keep_partial(ctx: &SkBuffContext, stream: *mut Stream, segment: Segment, at: u64) {
-    // SAFETY: forwarded to the caller.
-    unsafe {
-        let mut i = 0u64;
-        while i < 8 {
-            let offset = at + i;
-            if offset >= segment.start && offset < segment.end {
-                let Ok(byte) = ctx
-                    .skb
-                    .load::<u8>((u64::from(segment.data) + (offset - segment.start)) as usize)
-                else {
-                    return;
-                };
-                (*stream).partial[i as usize] = byte;
-            }
-            i += 1;
-        }
-    }
-}
-
-/// DNS over TCP is captured whole, up to a bound.
-///
-/// # Safety
-/// `conn` must be a value of [`CONNS`].
-#[inline(always)]
-unsafe fn dns(ctx: &SkBuffContext, conn: *mut Conn, segment: Segment, seen: u64) {
-    let mut from = max(segment.start, seen);
-    for _ in 0..DNS_RECORDS {
-        if from >= segment.end || from >= DNS_STREAM {
-            return;
-        }
-        // SAFETY: forwarded to the caller.
-        unsafe { emit(ctx, conn, segment, from, segment.end - from) };
-        from += FRAME;
+        1
     }
 }
 
@@ -319,38 +274,70 @@ fn max(a: u64, b: u64) -> u64 {
     if a > b { a } else { b }
 }
 
-/// Emits up to `wanted` bytes from stream offset `from` on, as far as this segment has them.
-///
-/// # Safety
-/// `conn` must be a value of [`CONNS`].
-#[inline(always)]
-unsafe fn emit(ctx: &SkBuffContext, conn: *mut Conn, segment: Segment, from: u64, wanted: u64) {
-    let available = segment.end - from;
-    let kept = if wanted < available { wanted } else { available };
-    let kept = if kept > FRAME { FRAME } else { kept };
-    // SAFETY: forwarded to the caller.
+/// Emits up to `wanted` bytes of the segment at hand from stream offset `from` on. Returns nothing of use.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn capture(skb: *mut __sk_buff, cookie: u64, ingress: u32, from: u64, wanted: u64) -> u32 {
+    let Some((conn, stream)) = stream(cookie, ingress != 0) else {
+        return 0;
+    };
+    // SAFETY: map values live as long as the program.
     unsafe {
+        let (start, end) = ((*stream).start, (*stream).end);
+        if from < start || from >= end {
+            return 0;
+        }
         if !allowed(conn) {
             count(stat::RATE_LIMITED);
-            return;
+            (*stream).state |= stream_state::LOST;
+            return 0;
         }
+        let wire = end - from;
+        let kept = if wanted < wire { wanted } else { wire };
+        let kept = if kept > FRAME { FRAME } else { kept };
+        let offset = ((*stream).data as u64 + (from - start)) as u32;
         if kept <= 72 {
-            record::<72>(ctx, conn, &segment, from, kept as u32);
+            record::<72>(
+                skb,
+                cookie,
+                conn,
+                (*stream).flags,
+                offset,
+                from,
+                wire as u32,
+                kept as u32,
+            );
         } else if kept <= 328 {
-            record::<328>(ctx, conn, &segment, from, kept as u32);
+            record::<328>(
+                skb,
+                cookie,
+                conn,
+                (*stream).flags,
+                offset,
+                from,
+                wire as u32,
+                kept as u32,
+            );
         } else {
-            record::<1024>(ctx, conn, &segment, from, kept as u32);
+            record::<1024>(
+                skb,
+                cookie,
+                conn,
+                (*stream).flags,
+                offset,
+                from,
+                wire as u32,
+                kept as u32,
+            );
         }
     }
+    0
 }
 
 /// Takes a token of the connection's rate.
-///
-/// # Safety
-/// `conn` must be a value of [`CONNS`].
 #[inline(always)]
 unsafe fn allowed(conn: *mut Conn) -> bool {
-    // SAFETY: forwarded to the caller. Two CPUs may take the same token; the bound is then off by one.
+    // SAFETY: a map value. Two CPUs may take the same token; the bound is then off by one.
     unsafe {
         let tokens = (*conn).tokens;
         if tokens == 0 {
@@ -359,7 +346,7 @@ unsafe fn allowed(conn: *mut Conn) -> bool {
                 return false;
             }
             (*conn).tokens_ns = now;
-            (*conn).tokens = setting!(u32, payload_per_second).saturating_sub(1);
+            (*conn).tokens = setting!(u32, payload_per_second);
         } else {
             (*conn).tokens = tokens - 1;
         }
@@ -367,42 +354,43 @@ unsafe fn allowed(conn: *mut Conn) -> bool {
     }
 }
 
-/// # Safety
-/// `conn` must be a value of [`CONNS`].
-#[inline(never)]
+#[inline(always)]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "inlined; a struct of these would live on a stack of 512 bytes"
+)]
 unsafe fn record<const TAIL: usize>(
-    ctx: &SkBuffContext,
+    skb: *mut __sk_buff,
+    cookie: u64,
     conn: *const Conn,
-    segment: &Segment,
-    from: u64,
+    flags: u16,
+    packet_offset: u32,
+    stream_offset: u64,
+    wire_len: u32,
     kept: u32,
 ) {
     let Some(mut slot) = reserve::<Sized<Payload, TAIL>>(kind::PAYLOAD) else {
         return;
     };
     let record = slot.as_ptr();
-    // SAFETY: the slot is ours until submitted; `conn` as the caller promises.
+    // SAFETY: the slot is ours until submitted; `conn` is a map value.
     unsafe {
         let body = &raw mut (*record).record;
-        let mut head = conn_header(
-            kind::PAYLOAD,
-            size_of::<Payload>() + kept as usize,
-            segment.cookie,
-            conn,
-        );
-        head.flags |= segment.flags;
-        let wire = (segment.end - from) as u32;
-        if kept < wire {
+        let mut head = conn_header(kind::PAYLOAD, size_of::<Payload>() + kept as usize, cookie, conn);
+        head.flags |= flags;
+        if kept < wire_len {
             head.flags |= flag::TRUNCATED;
         }
         (*body).header = head;
-        (*body).offset = from;
-        (*body).wire_len = wire;
+        (*body).offset = stream_offset;
+        (*body).wire_len = wire_len;
         (*body).payload_len = kept;
-        let len = if kept == 0 { 1 } else { kept };
-        let len = if len as usize > TAIL { TAIL as u32 } else { len };
-        let offset = segment.data.wrapping_add((from - segment.start) as u32);
-        if bpf_skb_load_bytes(ctx.skb.skb.cast(), offset, (&raw mut (*record).tail).cast(), len) == 0 {
+        if load_bytes(
+            skb,
+            packet_offset,
+            (&raw mut (*record).tail).cast(),
+            bounded(kept, TAIL),
+        ) {
             slot.submit();
         } else {
             slot.discard();

@@ -3,8 +3,12 @@
 //! | program | attach point | oldest kernel | cost |
 //! | --- | --- | --- | --- |
 //! | `skb_egress`, `skb_ingress` | `cgroup_skb` | 4.10 | a packet of a connected socket: one load and an array look-up; of an unconnected one: also its UDP ports |
+//!
+//! What follows the filter sits in functions of their own that the verifier checks one by one (global functions,
+//! Linux 5.6): together they would be too much for it. They take the context and plain numbers only, which is what
+//! Linux 5.10 allows.
 
-use aya_ebpf::EbpfContext as _;
+use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::helpers::{bpf_get_socket_cookie, bpf_skb_cgroup_id};
 use aya_ebpf::macros::cgroup_skb;
 use aya_ebpf::programs::SkBuffContext;
@@ -17,50 +21,6 @@ use crate::maps::{class, live};
 
 /// The packet goes on, always.
 const ALLOW: i32 = 1;
-
-#[cgroup_skb(egress)]
-pub(crate) fn skb_egress(ctx: SkBuffContext) -> i32 {
-    packet::<false>(&ctx);
-    ALLOW
-}
-
-#[cgroup_skb(ingress)]
-pub(crate) fn skb_ingress(ctx: SkBuffContext) -> i32 {
-    packet::<true>(&ctx);
-    ALLOW
-}
-
-#[inline(always)]
-fn packet<const INGRESS: bool>(ctx: &SkBuffContext) {
-    // SAFETY: the kernel's context. The remote port is in network order in a 32-bit word.
-    let remote = unsafe { u32::from_be((*ctx.skb.skb).remote_port) } as u16;
-    let socket_class = class(remote);
-    if socket_class == 0 && remote != 0 && live(live::REWRITTEN) == 0 {
-        return;
-    }
-    let Some(packet) = Packet::parse(ctx) else { return };
-    if packet.protocol == UDP {
-        let packet_remote = if INGRESS {
-            packet.source_port
-        } else {
-            packet.dest_port
-        };
-        // The socket's port or the packet's: after REDIRECT or DNAT they differ.
-        if (socket_class | class(packet_remote)) & port_class::DNS == 0 {
-            return;
-        }
-        // A socket bound to a name server's port is the server: its clients' sockets tell the same story.
-        // SAFETY: the kernel's context; the local port is in host order.
-        let local = unsafe { (*ctx.skb.skb).local_port } as u16;
-        if class(local) & port_class::DNS != 0 {
-            return;
-        }
-        dns::message::<INGRESS>(ctx, &packet);
-    } else if packet.protocol == TCP && remote != 0 {
-        payload::segment::<INGRESS>(ctx, &packet);
-    }
-}
-
 /// IPPROTO_TCP.
 const TCP: u8 = 6;
 /// IPPROTO_UDP.
@@ -68,18 +28,53 @@ const UDP: u8 = 17;
 /// Bytes of a UDP header.
 const UDP_HEADER: u32 = 8;
 
+#[cgroup_skb(egress)]
+pub fn skb_egress(ctx: SkBuffContext) -> i32 {
+    packet(ctx.skb.skb, false);
+    ALLOW
+}
+
+#[cgroup_skb(ingress)]
+pub fn skb_ingress(ctx: SkBuffContext) -> i32 {
+    packet(ctx.skb.skb, true);
+    ALLOW
+}
+
+#[inline(always)]
+fn packet(skb: *mut __sk_buff, ingress: bool) {
+    // SAFETY: the kernel's context. The remote port is in network order in a 32-bit word.
+    let remote = unsafe { u32::from_be((*skb).remote_port) } as u16;
+    let socket_class = class(remote);
+    if socket_class == 0 && remote != 0 && live(live::REWRITTEN) == 0 {
+        return;
+    }
+    let Some(packet) = Packet::parse(skb) else { return };
+    if packet.protocol == UDP {
+        // The socket's port or the packet's: after REDIRECT or DNAT they differ.
+        if (socket_class | class(packet.remote_port(ingress))) & port_class::DNS == 0 {
+            return;
+        }
+        // A socket bound to a name server's port is the server: its clients' sockets tell the same story.
+        // SAFETY: the kernel's context; the local port is in host order.
+        let local = unsafe { (*skb).local_port } as u16;
+        if class(local) & port_class::DNS == 0 {
+            dns::dns_message(skb, u32::from(ingress));
+        }
+    } else if packet.protocol == TCP && remote != 0 {
+        payload::tcp_segment(skb, u32::from(ingress));
+    }
+}
+
 /// What both families of hooks need of the headers.
-pub(super) struct Packet {
-    /// Source address.
-    source: [u8; 16],
-    /// Destination address.
-    dest: [u8; 16],
+pub struct Packet {
+    /// 4 or 6.
+    version: u8,
     /// Source port.
-    pub source_port: u16,
+    source_port: u16,
     /// Destination port.
-    pub dest_port: u16,
+    dest_port: u16,
     /// IP protocol.
-    pub protocol: u8,
+    protocol: u8,
     /// Offset of the transport header.
     pub transport: u32,
     /// Length of the packet from the IP header on.
@@ -89,15 +84,9 @@ pub(super) struct Packet {
 impl Packet {
     /// Reads IP and the ports by direct access: these headers are linear.
     #[inline(always)]
-    fn parse(ctx: &SkBuffContext) -> Option<Self> {
+    pub fn parse(skb: *mut __sk_buff) -> Option<Self> {
         // SAFETY: the kernel's context.
-        let (start, end, len) = unsafe {
-            (
-                (*ctx.skb.skb).data as usize,
-                (*ctx.skb.skb).data_end as usize,
-                (*ctx.skb.skb).len,
-            )
-        };
+        let (start, end, len) = unsafe { ((*skb).data as usize, (*skb).data_end as usize, (*skb).len) };
         if start + 20 > end {
             return None;
         }
@@ -113,16 +102,13 @@ impl Packet {
                     return None;
                 }
                 let protocol = *at.add(9);
-                let source = mapped(at.add(12).cast::<[u8; 4]>().read_unaligned());
-                let dest = mapped(at.add(16).cast::<[u8; 4]>().read_unaligned());
                 let ports = start + header;
                 if ports + 4 > end {
                     return None;
                 }
                 let ports = ports as *const u8;
                 Some(Self {
-                    source,
-                    dest,
+                    version: 4,
                     source_port: u16::from_be_bytes([*ports, *ports.add(1)]),
                     dest_port: u16::from_be_bytes([*ports.add(2), *ports.add(3)]),
                     protocol,
@@ -136,8 +122,7 @@ impl Packet {
                 // Telemetry and DNS carry no IPv6 extension headers in practice; one that does is not followed.
                 let ports = at.add(40);
                 Some(Self {
-                    source: at.add(8).cast::<[u8; 16]>().read_unaligned(),
-                    dest: at.add(24).cast::<[u8; 16]>().read_unaligned(),
+                    version: 6,
                     source_port: u16::from_be_bytes([*ports, *ports.add(1)]),
                     dest_port: u16::from_be_bytes([*ports.add(2), *ports.add(3)]),
                     protocol: *at.add(6),
@@ -148,47 +133,73 @@ impl Packet {
         }
     }
 
-    /// The packet from the socket's side.
+    /// The port at the other end.
     #[inline(always)]
-    pub(super) fn tuple<const INGRESS: bool>(&self) -> Tuple {
-        if INGRESS {
-            Tuple {
-                local: self.dest,
-                remote: self.source,
-                local_port: self.dest_port,
-                remote_port: self.source_port,
-                protocol: self.protocol,
-                pad: [0; 3],
+    fn remote_port(&self, ingress: bool) -> u16 {
+        if ingress { self.source_port } else { self.dest_port }
+    }
+
+    /// Writes both ends, from the socket's side, to `to`.
+    ///
+    /// # Safety
+    /// `to` must be valid and aligned to eight bytes.
+    #[inline(always)]
+    pub unsafe fn tuple(&self, skb: *mut __sk_buff, ingress: bool, to: *mut Tuple) {
+        // SAFETY: forwarded to the caller.
+        unsafe {
+            let (source, dest) = if ingress {
+                (&raw mut (*to).remote, &raw mut (*to).local)
+            } else {
+                (&raw mut (*to).local, &raw mut (*to).remote)
+            };
+            if self.version == 4 {
+                let mut words = [0u32; 2];
+                load_bytes(skb, 12, words.as_mut_ptr().cast(), 8);
+                *source = mapped(words[0]);
+                *dest = mapped(words[1]);
+            } else {
+                load_bytes(skb, 8, source.cast(), 16);
+                load_bytes(skb, 24, dest.cast(), 16);
             }
-        } else {
-            Tuple {
-                local: self.source,
-                remote: self.dest,
-                local_port: self.source_port,
-                remote_port: self.dest_port,
-                protocol: self.protocol,
-                pad: [0; 3],
+            if ingress {
+                (*to).local_port = self.dest_port;
+                (*to).remote_port = self.source_port;
+            } else {
+                (*to).local_port = self.source_port;
+                (*to).remote_port = self.dest_port;
             }
+            (*to).protocol = self.protocol;
+            (*to).pad = [0; 3];
         }
     }
 
     /// Offset of a UDP payload.
     #[inline(always)]
-    pub(super) fn udp_payload(&self) -> u32 {
+    pub fn udp_payload(&self) -> u32 {
         self.transport + UDP_HEADER
     }
 }
 
 /// Cookie of the packet's socket.
 #[inline(always)]
-pub(super) fn cookie(ctx: &SkBuffContext) -> u64 {
+pub fn cookie(skb: *mut __sk_buff) -> u64 {
     // SAFETY: the helper takes the context.
-    unsafe { bpf_get_socket_cookie(ctx.as_ptr()) }
+    unsafe { bpf_get_socket_cookie(skb.cast()) }
 }
 
 /// Cgroup of the packet's socket.
 #[inline(always)]
-pub(super) fn cgroup(ctx: &SkBuffContext) -> u64 {
+pub fn cgroup(skb: *mut __sk_buff) -> u64 {
     // SAFETY: the helper takes the context.
-    unsafe { bpf_skb_cgroup_id(ctx.skb.skb) }
+    unsafe { bpf_skb_cgroup_id(skb) }
+}
+
+/// Copies `len` bytes of the packet from `offset` on. `len` must be bounded in a way the verifier can see.
+///
+/// # Safety
+/// `to` must have room for `len` bytes.
+#[inline(always)]
+pub unsafe fn load_bytes(skb: *mut __sk_buff, offset: u32, to: *mut u8, len: u32) -> bool {
+    // SAFETY: forwarded to the caller.
+    unsafe { aya_ebpf::helpers::generated::bpf_skb_load_bytes(skb.cast(), offset, to.cast(), len) == 0 }
 }

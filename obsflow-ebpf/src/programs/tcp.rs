@@ -13,33 +13,33 @@ use aya_ebpf::programs::BtfTracePointContext;
 use aya_log_ebpf::debug;
 use obsflow_ebpf::abi::conn::{Conn, Stream, conn_flag, outcome, stream_state};
 use obsflow_ebpf::abi::count::{live, port_class, stat};
-use obsflow_ebpf::abi::record::{Attempt, Close, Established, Header, Peer, Retransmit, Tuple, flag, kind};
+use obsflow_ebpf::abi::record::{Attempt, Close, Established, Header, Retransmit, Tuple, flag, kind};
 
 use crate::emit::{count, count_conn, header, reserve};
 use crate::kernel::{
-    self, Sock, TCP_CLOSE, TCP_CLOSING, TCP_ESTABLISHED, TCP_FIN_WAIT2, TCP_LAST_ACK, TCP_SYN_SENT,
+    self, Sock, TCP_CLOSE, TCP_CLOSING, TCP_ESTABLISHED, TCP_FIN_WAIT2, TCP_LAST_ACK, TCP_SYN_SENT, copy,
 };
 use crate::maps::{CONNS, change_live, class, live, tcp_watched};
 
 /// IPPROTO_TCP.
-pub(super) const TCP: u8 = 6;
+pub const TCP: u8 = 6;
 
 /// `errno` values that an attempt ends with (`include/uapi/asm-generic/errno.h`).
 mod errno {
-    pub(super) const ENETUNREACH: u32 = 101;
-    pub(super) const ETIMEDOUT: u32 = 110;
-    pub(super) const ECONNREFUSED: u32 = 111;
-    pub(super) const EHOSTDOWN: u32 = 112;
-    pub(super) const EHOSTUNREACH: u32 = 113;
-    pub(super) const ENOPROTOOPT: u32 = 92;
-    pub(super) const EACCES: u32 = 13;
-    pub(super) const EPROTO: u32 = 71;
-    pub(super) const ENONET: u32 = 64;
-    pub(super) const EOPNOTSUPP: u32 = 95;
+    pub const ENETUNREACH: u32 = 101;
+    pub const ETIMEDOUT: u32 = 110;
+    pub const ECONNREFUSED: u32 = 111;
+    pub const EHOSTDOWN: u32 = 112;
+    pub const EHOSTUNREACH: u32 = 113;
+    pub const ENOPROTOOPT: u32 = 92;
+    pub const EACCES: u32 = 13;
+    pub const EPROTO: u32 = 71;
+    pub const ENONET: u32 = 64;
+    pub const EOPNOTSUPP: u32 = 95;
 }
 
 #[btf_tracepoint(function = "inet_sock_set_state")]
-pub(crate) fn sock_state(ctx: BtfTracePointContext) -> i32 {
+pub fn sock_state(ctx: BtfTracePointContext) -> i32 {
     let sock = Sock(ctx.arg(0));
     // Every watched connection has a watched port at its remote end, except those that a connect hook saw ask for
     // one before something rewrote it; these two loads and one look-up are all that others pay.
@@ -62,6 +62,10 @@ pub(crate) fn sock_state(ctx: BtfTracePointContext) -> i32 {
 #[inline(always)]
 fn syn_sent(ctx: &BtfTracePointContext, sock: Sock, watched: bool) {
     let cookie = sock.cookie();
+    if cookie == 0 {
+        // Before 5.12 only the connect hook makes cookies: sockets outside its cgroup have none.
+        return;
+    }
     let known = CONNS.get_ptr_mut(cookie);
     if known.is_none() && !watched {
         return;
@@ -69,7 +73,6 @@ fn syn_sent(ctx: &BtfTracePointContext, sock: Sock, watched: bool) {
     if sock.protocol() != u16::from(TCP) {
         return;
     }
-    let tuple = sock.tuple(TCP);
     let conn = match known {
         Some(conn) => {
             // SAFETY: a map value lives as long as the program.
@@ -78,21 +81,16 @@ fn syn_sent(ctx: &BtfTracePointContext, sock: Sock, watched: bool) {
             }
             conn
         }
-        None => {
-            if !insert(cookie, &tuple) {
-                return;
-            }
-            match CONNS.get_ptr_mut(cookie) {
-                Some(conn) => conn,
-                None => return,
-            }
-        }
+        None => match insert(cookie, sock) {
+            Some(conn) => conn,
+            None => return,
+        },
     };
     if !watched {
         change_live(live::REWRITTEN, 1);
     }
     // Also when the ring is full: the connection is followed all the same, its counters stay exact.
-    begin(conn, &tuple, sock);
+    begin(conn, sock);
     let Some(mut slot) = reserve::<Attempt>(kind::ATTEMPT) else {
         return;
     };
@@ -102,34 +100,31 @@ fn syn_sent(ctx: &BtfTracePointContext, sock: Sock, watched: bool) {
         let mut head = conn_header(kind::ATTEMPT, size_of::<Attempt>(), cookie, conn);
         head.ts_ns = (*conn).start_ns;
         (*record).header = head;
-        (*record).tuple = tuple;
-        (*record).asked = (*conn).asked;
-        (*record).comm = (*conn).comm;
+        copy(&raw mut (*record).tuple, &raw const (*conn).tuple);
+        copy(&raw mut (*record).asked, &raw const (*conn).asked);
+        copy(&raw mut (*record).comm, &raw const (*conn).comm);
     }
     slot.submit();
-    debug!(
-        ctx,
-        "attempt from port {} to port {}", tuple.local_port, tuple.remote_port
-    );
+    debug!(ctx, "attempt to port {}", sock.remote_port());
 }
 
 /// Makes the entry of a connection that no connect hook saw.
 #[inline(always)]
-fn insert(cookie: u64, tuple: &Tuple) -> bool {
-    let caller = kernel::caller();
+fn insert(cookie: u64, sock: Sock) -> Option<*mut Conn> {
     // SAFETY: the helper has no preconditions; at SYN_SENT the caller is the process that connects.
     let cgroup = unsafe { bpf_get_current_cgroup_id() };
-    let asked = Peer {
-        addr: tuple.remote,
-        port: tuple.remote_port,
-        pad: [0; 6],
-    };
-    insert_conn(cookie, cgroup, &caller, asked, 0)
+    let conn = insert_conn(cookie, cgroup, 0)?;
+    // SAFETY: a map value lives as long as the program.
+    unsafe {
+        sock.tuple(TCP, &raw mut (*conn).tuple);
+        copy(&raw mut (*conn).asked.addr, &raw const (*conn).tuple.remote);
+        (*conn).asked.port = (*conn).tuple.remote_port;
+    }
+    Some(conn)
 }
 
-/// Makes the entry of a connection. False, and counted, when the map is full.
-#[inline(always)]
-pub(super) fn insert_conn(cookie: u64, cgroup: u64, caller: &kernel::Caller, asked: Peer, flags: u32) -> bool {
+/// A connection of which nothing is known. It lives in a read-only map: the stack has no room for it.
+static BLANK: Conn = {
     const STREAM: Stream = Stream {
         base: 0,
         state: 0,
@@ -138,50 +133,69 @@ pub(super) fn insert_conn(cookie: u64, cgroup: u64, caller: &kernel::Caller, ask
         capture_until: 0,
         partial: [0; 9],
         partial_len: 0,
-        pad: [0; 6],
+        flags: 0,
+        data: 0,
+        start: 0,
+        end: 0,
     };
-    let conn = Conn {
-        // SAFETY: the helper has no preconditions.
-        start_ns: unsafe { bpf_ktime_get_ns() },
+    const TUPLE: Tuple = Tuple {
+        local: [0; 16],
+        remote: [0; 16],
+        local_port: 0,
+        remote_port: 0,
+        protocol: TCP,
+        pad: [0; 3],
+    };
+    Conn {
+        start_ns: 0,
         handshake_ns: 0,
-        cgroup,
-        pid: caller.pid,
-        netns: caller.netns,
-        flags,
+        cgroup: 0,
+        pid: 0,
+        netns: 0,
+        flags: 0,
         syn_retransmits: 0,
         retransmits: 0,
         tokens: 0,
         tokens_ns: 0,
-        tuple: Tuple {
-            local: [0; 16],
-            remote: [0; 16],
-            local_port: 0,
-            remote_port: 0,
-            protocol: TCP,
-            pad: [0; 3],
-        },
-        asked,
-        comm: caller.comm,
+        tuple: TUPLE,
+        asked: kernel::NO_PEER,
+        comm: [0; 16],
         sent: STREAM,
         received: STREAM,
-    };
-    let full = CONNS.insert(cookie, conn, u64::from(BPF_ANY)).is_err();
-    if full {
-        count(stat::CONNS_FULL);
     }
-    !full
+};
+
+/// Makes the entry of a connection that the calling process asks for. `None`, and counted, when the map is full.
+#[inline(always)]
+pub fn insert_conn(cookie: u64, cgroup: u64, flags: u32) -> Option<*mut Conn> {
+    if CONNS.insert(cookie, &BLANK, u64::from(BPF_ANY)).is_err() {
+        count(stat::CONNS_FULL);
+        return None;
+    }
+    let conn = CONNS.get_ptr_mut(cookie)?;
+    let caller = kernel::caller();
+    // SAFETY: a map value lives as long as the program; the helper has no preconditions.
+    unsafe {
+        (*conn).start_ns = bpf_ktime_get_ns();
+        (*conn).cgroup = cgroup;
+        (*conn).pid = caller.pid;
+        (*conn).netns = caller.netns;
+        (*conn).comm = caller.comm;
+        (*conn).flags = flags;
+    }
+    Some(conn)
 }
 
 /// The SYN is being made now.
 #[inline(always)]
-fn begin(conn: *mut Conn, tuple: &Tuple, sock: Sock) {
+fn begin(conn: *mut Conn, sock: Sock) {
     // SAFETY: a map value lives as long as the program; one socket connects once at a time.
     unsafe {
         (*conn).start_ns = bpf_ktime_get_ns();
-        (*conn).tuple = *tuple;
+        sock.tuple(TCP, &raw mut (*conn).tuple);
         (*conn).netns = sock.netns();
         let mut flags = (*conn).flags | conn_flag::ATTEMPTED;
-        if class(tuple.remote_port) & port_class::DNS != 0 {
+        if class((*conn).tuple.remote_port) & port_class::DNS != 0 {
             flags |= conn_flag::DNS;
         }
         (*conn).flags = flags;
@@ -201,7 +215,7 @@ fn established(sock: Sock) {
         (*conn).handshake_ns = now - (*conn).start_ns;
         (*conn).flags |= conn_flag::ESTABLISHED;
         // The local address may be chosen only while routing the SYN.
-        (*conn).tuple = sock.tuple(TCP);
+        sock.tuple(TCP, &raw mut (*conn).tuple);
         let (sent, received) = sock.tcp_sequence();
         (*conn).sent.base = sent;
         (*conn).sent.state = stream_state::BASED;
@@ -215,7 +229,7 @@ fn established(sock: Sock) {
         let mut head = conn_header(kind::ESTABLISHED, size_of::<Established>(), cookie, conn);
         head.ts_ns = now;
         (*record).header = head;
-        (*record).tuple = (*conn).tuple;
+        copy(&raw mut (*record).tuple, &raw const (*conn).tuple);
         (*record).handshake_ns = (*conn).handshake_ns;
         slot.submit();
     }
@@ -264,9 +278,9 @@ fn closed(ctx: &BtfTracePointContext, sock: Sock, watched: bool, old: u32) {
                 head.flags |= flag::DROPPED;
             }
             (*record).header = head;
-            (*record).tuple = (*conn).tuple;
-            (*record).asked = (*conn).asked;
-            (*record).comm = (*conn).comm;
+            copy(&raw mut (*record).tuple, &raw const (*conn).tuple);
+            copy(&raw mut (*record).asked, &raw const (*conn).asked);
+            copy(&raw mut (*record).comm, &raw const (*conn).comm);
             (*record).duration_ns = head.ts_ns - (*conn).start_ns;
             (*record).handshake_ns = (*conn).handshake_ns;
             (*record).bytes_acked = acked;
@@ -326,7 +340,7 @@ fn failure(flags: u32, error: u32, soft_error: u32, syn_retransmits: u32) -> u16
 /// # Safety
 /// `conn` must be a value of [`CONNS`].
 #[inline(always)]
-pub(super) unsafe fn conn_header(kind: u16, len: usize, cookie: u64, conn: *const Conn) -> Header {
+pub unsafe fn conn_header(kind: u16, len: usize, cookie: u64, conn: *const Conn) -> Header {
     // SAFETY: forwarded to the caller.
     unsafe {
         let asked = if (*conn).flags & conn_flag::ASKED != 0 {
@@ -344,7 +358,7 @@ pub(super) unsafe fn conn_header(kind: u16, len: usize, cookie: u64, conn: *cons
 }
 
 #[btf_tracepoint(function = "tcp_retransmit_skb")]
-pub(crate) fn tcp_retransmit(ctx: BtfTracePointContext) -> i32 {
+pub fn tcp_retransmit(ctx: BtfTracePointContext) -> i32 {
     let sock = Sock(ctx.arg(0));
     let state = u32::from(sock.state());
     if state != TCP_SYN_SENT && !tcp_watched(class(sock.remote_port())) {
@@ -373,7 +387,7 @@ pub(crate) fn tcp_retransmit(ctx: BtfTracePointContext) -> i32 {
         let record = slot.as_ptr();
         let head = conn_header(kind::RETRANSMIT, size_of::<Retransmit>(), cookie, conn);
         (*record).header = head;
-        (*record).tuple = sock.tuple(TCP);
+        sock.tuple(TCP, &raw mut (*record).tuple);
         (*record).count = times;
         (*record).state = state;
         slot.submit();
@@ -382,7 +396,7 @@ pub(crate) fn tcp_retransmit(ctx: BtfTracePointContext) -> i32 {
 }
 
 #[btf_tracepoint(function = "tcp_receive_reset")]
-pub(crate) fn tcp_reset(ctx: BtfTracePointContext) -> i32 {
+pub fn tcp_reset(ctx: BtfTracePointContext) -> i32 {
     let sock = Sock(ctx.arg(0));
     let state = u32::from(sock.state());
     if state != TCP_SYN_SENT && !tcp_watched(class(sock.remote_port())) {

@@ -24,13 +24,13 @@ const ETHERNET: usize = 14;
 
 /// The packet goes on to the next program: `TC_ACT_UNSPEC` and `TCX_NEXT` are the same number.
 #[classifier]
-pub(crate) fn tunnel_egress(ctx: TcContext) -> i32 {
+pub fn tunnel_egress(ctx: TcContext) -> i32 {
     packet::<false>(&ctx);
     TC_ACT_UNSPEC
 }
 
 #[classifier]
-pub(crate) fn tunnel_ingress(ctx: TcContext) -> i32 {
+pub fn tunnel_ingress(ctx: TcContext) -> i32 {
     packet::<true>(&ctx);
     TC_ACT_UNSPEC
 }
@@ -49,11 +49,7 @@ fn outer<const INGRESS: bool>(ctx: &TcContext) -> Option<()> {
         if ip[9] != UDP {
             return None;
         }
-        let peer = if INGRESS {
-            [ip[12], ip[13], ip[14], ip[15]]
-        } else {
-            [ip[16], ip[17], ip[18], ip[19]]
-        };
+        let peer = ctx.load::<u32>(ETHERNET + if INGRESS { 12 } else { 16 }).ok()?;
         (mapped(peer), ETHERNET + usize::from(ip[0] & 0xf) * 4)
     } else if protocol == IPV6 {
         if ctx.load::<u8>(ETHERNET + 6).ok()? != UDP {

@@ -1,0 +1,505 @@
+//! Loads and attaches the programs. A hook that cannot run is left out with a reason; one that was asked for by name
+//! is an error.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use aya::maps::{Array, MapData, RingBuf};
+use aya::programs::{
+    BtfTracePoint, CgroupAttachMode, CgroupSkbAttachType, CgroupSockAddr, FExit, Program, ProgramError,
+    SockOps,
+};
+use aya::util::KernelVersion;
+use aya::{Btf, Ebpf, EbpfLoader};
+use obsflow_ebpf::abi::names::{self, program};
+use obsflow_ebpf::abi::settings::{Offsets, Settings};
+use zerocopy::{FromZeros as _, IntoBytes as _};
+
+use super::btf::{self, Types};
+use super::hooks::{Attach, Hook, Kernel, State};
+use super::ports;
+use super::symbols::Symbols;
+
+/// The programs, built for the bpf target by the build script.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/obsflow-programs"));
+
+/// What to load, validated.
+#[derive(Clone, Debug)]
+pub struct LoadConfig {
+    /// Directories of cgroups to attach to.
+    pub cgroups: Vec<PathBuf>,
+    /// Class bits by port, see [`ports::classes`].
+    pub ports: BTreeMap<u16, u8>,
+    /// Size of the ring buffer: a power of two and a multiple of the page size, in bytes.
+    pub ring_bytes: u32,
+    /// Capture first payload bytes.
+    pub payload: bool,
+    /// Payload records a connection may emit in a second.
+    pub payload_per_second: u32,
+    /// Level of the kernel side's log lines; `None` takes them out of the programs.
+    pub kernel_log: Option<aya_log::Level>,
+    /// Hooks that must attach.
+    pub required: Vec<Hook>,
+    /// Hooks to leave out.
+    pub without: Vec<Hook>,
+    /// Do not use BTF, as on a kernel without it.
+    pub without_btf: bool,
+}
+
+/// Loading failed as a whole.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// A privilege is missing.
+    #[error(
+        "obsflow needs root or the capabilities CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN to load eBPF programs: \
+         run it with sudo, or give the pod `privileged: true`"
+    )]
+    Permission,
+    /// The kernel is locked down.
+    #[error(
+        "the kernel is locked down (confidentiality mode): eBPF programs may not read kernel memory; boot with \
+         lockdown=integrity or none"
+    )]
+    Lockdown,
+    /// A hook that was asked for cannot run.
+    #[error("hook {hook} was asked for and cannot run: {reason}")]
+    Required {
+        /// The hook.
+        hook: Hook,
+        /// Why not.
+        reason: String,
+    },
+    /// No hook of connections or packets could attach: there is nothing to see.
+    #[error("neither connections nor packets can be seen on this kernel: {0}")]
+    Nothing(String),
+    /// The object or its maps were refused.
+    #[error("loading the eBPF object: {0}")]
+    Object(String),
+    /// A cgroup directory cannot be opened.
+    #[error("opening the cgroup {path}: {source}")]
+    Cgroup {
+        /// Directory.
+        path: PathBuf,
+        /// Cause.
+        source: std::io::Error,
+    },
+    /// A map is missing from the object or has another type than expected.
+    #[error("map {name}: {reason}")]
+    Map {
+        /// Name.
+        name: &'static str,
+        /// Cause.
+        reason: String,
+    },
+}
+
+/// The loaded programs. Dropping it detaches them all.
+pub struct Loaded {
+    /// Programs and maps.
+    pub ebpf: Ebpf,
+    /// Every hook and what became of it.
+    pub hooks: Vec<(Hook, State)>,
+    /// Names of drop reasons of this kernel.
+    pub reasons: HashMap<u32, Arc<str>>,
+    /// Names of kernel functions.
+    pub symbols: Symbols,
+    /// Attached cgroups.
+    pub cgroups: Vec<PathBuf>,
+}
+
+impl Loaded {
+    /// Takes the ring buffer out; once.
+    ///
+    /// # Errors
+    /// When it was taken before or cannot be mapped.
+    pub fn take_ring(&mut self) -> Result<RingBuf<MapData>, LoadError> {
+        let map = self.ebpf.take_map(names::EVENTS).ok_or_else(|| LoadError::Map {
+            name: names::EVENTS,
+            reason: "it was taken already".into(),
+        })?;
+        RingBuf::try_from(map).map_err(|error| LoadError::Map {
+            name: names::EVENTS,
+            reason: error.to_string(),
+        })
+    }
+
+    /// What became of a hook.
+    #[must_use]
+    pub fn attached(&self, hook: Hook) -> bool {
+        self.hooks
+            .iter()
+            .any(|(h, state)| *h == hook && matches!(state, State::Attached(_)))
+    }
+}
+
+/// What the kernel was found to be.
+struct Facts {
+    types: Option<Types>,
+    btf: Option<Btf>,
+    symbols: Symbols,
+    drop_reasons: bool,
+    offsets: Offsets,
+}
+
+impl Facts {
+    fn find(without_btf: bool) -> Self {
+        let types = if without_btf {
+            None
+        } else {
+            Types::open(btf::VMLINUX).ok()
+        };
+        let offsets = types.as_ref().and_then(|types| match types.offsets() {
+            Ok(offsets) => Some(offsets),
+            Err(error) => {
+                tracing::warn!("{error}");
+                None
+            }
+        });
+        // Types without the members that programs read are no use.
+        let types = if offsets.is_some() { types } else { None };
+        let btf = if types.is_some() {
+            Btf::from_sys_fs().ok()
+        } else {
+            None
+        };
+        let drop_reasons = types
+            .as_ref()
+            .and_then(|types| types.tracepoint_arguments("kfree_skb"))
+            .is_some_and(|n| n >= 3);
+        Self {
+            types,
+            btf,
+            symbols: Symbols::read("/proc/kallsyms").unwrap_or_default(),
+            drop_reasons,
+            offsets: offsets.unwrap_or_else(Offsets::new_zeroed),
+        }
+    }
+
+    fn settings(&self, config: &LoadConfig, tcp_tracepoints: bool) -> Settings {
+        let (start, end) = self.symbols.range("nf_hook_slow").unwrap_or((0, 0));
+        Settings {
+            tracing_cookie: u32::from(
+                KernelVersion::current().is_ok_and(|version| version >= KernelVersion::new(5, 12, 0)),
+            ),
+            drop_reasons: u32::from(self.drop_reasons),
+            drop_location_start: start,
+            drop_location_end: end,
+            payload: u32::from(config.payload),
+            payload_per_second: config.payload_per_second.max(1),
+            tcp_tracepoints: u32::from(tcp_tracepoints),
+            pad: 0,
+        }
+    }
+}
+
+/// Loads and attaches.
+///
+/// # Errors
+/// See [`LoadError`]. What was attached before an error is detached again.
+pub fn load(config: &LoadConfig) -> Result<Loaded, LoadError> {
+    // Before Linux 5.11 maps count against this limit; later, raising it does nothing.
+    let _ = rustix::process::setrlimit(
+        rustix::process::Resource::Memlock,
+        rustix::process::Rlimit {
+            current: None,
+            maximum: None,
+        },
+    );
+    let facts = Facts::find(config.without_btf);
+    let kernel = Kernel {
+        types: facts.types.as_ref(),
+        drop_reasons: facts.drop_reasons,
+        drop_locations: facts.symbols.range("nf_hook_slow").is_some(),
+    };
+    let mut wanted = plan(config, &kernel);
+    let tcp_tracepoints = wanted
+        .iter()
+        .any(|(hook, state)| *hook == Hook::Tcp && state.is_none());
+
+    let settings = facts.settings(config, tcp_tracepoints);
+    let log_level = config.kernel_log.map_or(0u8, |level| level as u8);
+    let mut loader = EbpfLoader::new();
+    loader
+        .btf(facts.btf.as_ref())
+        .override_global(names::OFFSETS, facts.offsets.as_bytes(), true)
+        .override_global(names::SETTINGS, settings.as_bytes(), true)
+        .override_global(aya_log::LEVEL, &log_level, false)
+        .map_max_entries(names::EVENTS, config.ring_bytes);
+    let mut ebpf = loader.load(OBJECT).map_err(|error| object_error(&error))?;
+    drop(loader);
+
+    let cgroups = config
+        .cgroups
+        .iter()
+        .map(|path| {
+            File::open(path)
+                .map(|file| (path.clone(), file))
+                .map_err(|source| LoadError::Cgroup {
+                    path: path.clone(),
+                    source,
+                })
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+
+    let reasons: HashMap<u32, Arc<str>> = facts
+        .types
+        .as_ref()
+        .map(|types| types.enumeration("skb_drop_reason", "SKB_DROP_REASON_"))
+        .unwrap_or_default()
+        .into_iter()
+        .map(|(code, name)| (code, Arc::from(name)))
+        .collect();
+    fill_ports(&mut ebpf, &config.ports)?;
+    fill_reasons(&mut ebpf, &reasons)?;
+
+    let mut hooks = Vec::with_capacity(wanted.len());
+    for (hook, state) in wanted.drain(..) {
+        let state = match state {
+            Some(state) => state,
+            None => match attach(&mut ebpf, hook, facts.btf.as_ref(), &cgroups) {
+                Ok(at) => State::Attached(at),
+                Err(reason) => State::Unavailable(reason),
+            },
+        };
+        if config.required.contains(&hook)
+            && let State::Unavailable(reason) | State::Off(reason) = &state
+        {
+            return Err(LoadError::Required {
+                hook,
+                reason: reason.clone(),
+            });
+        }
+        hooks.push((hook, state));
+    }
+    let loaded = Loaded {
+        ebpf,
+        hooks,
+        reasons,
+        symbols: facts.symbols,
+        cgroups: cgroups.into_iter().map(|(path, _)| path).collect(),
+    };
+    let sees = [Hook::Tcp, Hook::SockOps, Hook::Packets]
+        .into_iter()
+        .any(|hook| loaded.attached(hook));
+    if sees { Ok(loaded) } else { Err(nothing(&loaded)) }
+}
+
+/// What to do with each hook; `None` means attach.
+fn plan(config: &LoadConfig, kernel: &Kernel<'_>) -> Vec<(Hook, Option<State>)> {
+    let tcp = !config.without.contains(&Hook::Tcp) && Hook::Tcp.can_run(kernel).is_ok();
+    Hook::ALL
+        .into_iter()
+        .map(|hook| {
+            let state = if config.without.contains(&hook) {
+                Some(State::Off("left out by --without-hook".into()))
+            } else if hook == Hook::SockOps && tcp && !config.required.contains(&hook) {
+                Some(State::Off("not needed: `tcp` sees more at half the cost".into()))
+            } else {
+                hook.can_run(kernel).err().map(State::Unavailable)
+            };
+            (hook, state)
+        })
+        .collect()
+}
+
+/// Attaches every program of a hook; where, or why not.
+fn attach(
+    ebpf: &mut Ebpf,
+    hook: Hook,
+    btf: Option<&Btf>,
+    cgroups: &[(PathBuf, File)],
+) -> Result<String, String> {
+    let mut places = Vec::new();
+    for (name, how) in hook.programs() {
+        let program = ebpf
+            .program_mut(name)
+            .ok_or_else(|| format!("the object has no program {name}"))?;
+        let at = attach_program(program, name, *how, btf, cgroups).map_err(|error| brief(&error))?;
+        places.push(at);
+    }
+    places.dedup();
+    Ok(places.join(", "))
+}
+
+fn attach_program(
+    program: &mut Program,
+    name: &str,
+    how: Attach,
+    btf: Option<&Btf>,
+    cgroups: &[(PathBuf, File)],
+) -> Result<String, ProgramError> {
+    let single = CgroupAttachMode::Single;
+    match (how, btf) {
+        (Attach::BtfTracepoint(tracepoint), Some(btf)) => {
+            let program: &mut BtfTracePoint = program.try_into()?;
+            program.load(tracepoint, btf)?;
+            program.attach()?;
+            Ok(tracepoint.into())
+        }
+        (Attach::FunctionExit(function), Some(btf)) => {
+            let program: &mut FExit = program.try_into()?;
+            program.load(function, btf)?;
+            program.attach()?;
+            Ok(function.into())
+        }
+        (Attach::Cgroup, _) => {
+            match program {
+                Program::CgroupSkb(program) => {
+                    program.load()?;
+                    let direction = if name == program::SKB_EGRESS {
+                        CgroupSkbAttachType::Egress
+                    } else {
+                        CgroupSkbAttachType::Ingress
+                    };
+                    for (_, cgroup) in cgroups {
+                        program.attach(cgroup, direction, single)?;
+                    }
+                }
+                Program::SockOps(program) => attach_sock_ops(program, cgroups)?,
+                other => {
+                    let program: &mut CgroupSockAddr = other.try_into()?;
+                    program.load()?;
+                    for (_, cgroup) in cgroups {
+                        program.attach(cgroup, single)?;
+                    }
+                }
+            }
+            Ok(cgroups
+                .iter()
+                .map(|(path, _)| path.display().to_string())
+                .collect::<Vec<_>>()
+                .join(", "))
+        }
+        // Devices come and go: they are attached when they are found.
+        (Attach::Devices, _) => Ok("underlays of tunnels, as they are found".into()),
+        (_, None) => Err(ProgramError::NotLoaded),
+    }
+}
+
+fn attach_sock_ops(program: &mut SockOps, cgroups: &[(PathBuf, File)]) -> Result<(), ProgramError> {
+    program.load()?;
+    for (_, cgroup) in cgroups {
+        program.attach(cgroup, CgroupAttachMode::Single)?;
+    }
+    Ok(())
+}
+
+fn fill_ports(ebpf: &mut Ebpf, ports: &BTreeMap<u16, u8>) -> Result<(), LoadError> {
+    let mut map = array::<u8>(ebpf, names::PORT_CLASS)?;
+    for (port, class) in ports {
+        map.set(u32::from(*port), *class, 0)
+            .map_err(|error| LoadError::Map {
+                name: names::PORT_CLASS,
+                reason: error.to_string(),
+            })?;
+    }
+    Ok(())
+}
+
+fn fill_reasons(ebpf: &mut Ebpf, reasons: &HashMap<u32, Arc<str>>) -> Result<(), LoadError> {
+    let mut map = array::<u8>(ebpf, names::DROP_REASONS)?;
+    for (code, name) in reasons {
+        let watched = ports::DROP_REASONS
+            .iter()
+            .find(|(watched, _)| **watched == **name);
+        if let Some((_, how)) = watched
+            && *code < names::DROP_REASONS_LEN
+        {
+            map.set(*code, *how, 0).map_err(|error| LoadError::Map {
+                name: names::DROP_REASONS,
+                reason: error.to_string(),
+            })?;
+        }
+    }
+    Ok(())
+}
+
+fn array<'a, T: aya::Pod>(
+    ebpf: &'a mut Ebpf,
+    name: &'static str,
+) -> Result<Array<&'a mut MapData, T>, LoadError> {
+    let map = ebpf.map_mut(name).ok_or_else(|| LoadError::Map {
+        name,
+        reason: "the object does not have it".into(),
+    })?;
+    Array::try_from(map).map_err(|error| LoadError::Map {
+        name,
+        reason: error.to_string(),
+    })
+}
+
+/// The one line of an error that a person can use: the system's answer, and the last thing the verifier said.
+fn brief(error: &ProgramError) -> String {
+    if let ProgramError::LoadError {
+        io_error,
+        verifier_log,
+    } = error
+    {
+        let log = verifier_log.to_string();
+        let last = log
+            .lines()
+            .rev()
+            .find(|line| !line.trim().is_empty() && !line.starts_with("processed "))
+            .unwrap_or_default();
+        tracing::debug!("verifier: {log}");
+        return if last.is_empty() {
+            format!("the kernel refused the program: {io_error}")
+        } else {
+            format!("the kernel refused the program: {io_error} ({})", last.trim())
+        };
+    }
+    chain(error)
+}
+
+/// An error and its causes on one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        cause = error.source();
+    }
+    text
+}
+
+fn object_error(error: &aya::EbpfError) -> LoadError {
+    let text = chain(error);
+    if text.contains("Operation not permitted") || text.contains("Permission denied") {
+        privilege_error()
+    } else {
+        LoadError::Object(text)
+    }
+}
+
+fn nothing(loaded: &Loaded) -> LoadError {
+    let reasons: Vec<String> = loaded
+        .hooks
+        .iter()
+        .filter_map(|(hook, state)| match state {
+            State::Unavailable(reason) => Some(format!("{hook}: {reason}")),
+            _ => None,
+        })
+        .collect();
+    let text = reasons.join("; ");
+    if text.contains("Operation not permitted") || text.contains("Permission denied") {
+        privilege_error()
+    } else {
+        LoadError::Nothing(text)
+    }
+}
+
+/// EPERM has two causes that people mend differently.
+fn privilege_error() -> LoadError {
+    let lockdown = std::fs::read_to_string("/sys/kernel/security/lockdown").unwrap_or_default();
+    if lockdown.contains("[confidentiality]") && rustix::process::geteuid().is_root() {
+        LoadError::Lockdown
+    } else {
+        LoadError::Permission
+    }
+}
