@@ -64,6 +64,8 @@ pub enum Fault {
     NoRoute,
     /// The route to an address says unreachable.
     Unreachable(IpAddr),
+    /// What the namespace, a node, sends to a pod of its own goes to a neighbour that is not there, and nobody says so.
+    BlackHole(IpAddr),
 }
 
 /// A fault that lasts until it is healed or dropped.
@@ -145,6 +147,15 @@ pub fn apply(netns: &NetNs, fault: Fault) -> Result<Broken> {
         Fault::Unreachable(ip) => {
             let family = if ip.is_ipv4() { "-4" } else { "-6" };
             broken.route(family, "add", "del", &format!("unreachable {ip}"))?;
+        }
+        Fault::BlackHole(ip) => {
+            run(
+                netns,
+                &words(&format!(
+                    "ip neigh replace {ip} lladdr 02:00:00:00:00:01 nud permanent dev cni0"
+                )),
+            )?;
+            broken.undo.push(words(&format!("ip neigh del {ip} dev cni0")));
         }
     }
     Ok(broken)

@@ -9,7 +9,7 @@ use serde_json::Value;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Flow(Value);
 
-/// Events that say that something failed.
+/// Verdicts that say that something failed.
 const FAILURES: &[&str] = &["ERROR", "DROPPED"];
 
 impl Flow {
@@ -79,10 +79,10 @@ impl Flow {
         self.text("/Summary")
     }
 
-    /// Whether it says that something failed.
+    /// Whether it says that something failed. A look-up that was answered NXDOMAIN was forwarded, in Hubble's terms.
     #[must_use]
     pub fn is_failure(&self) -> bool {
-        FAILURES.contains(&self.verdict())
+        FAILURES.contains(&self.verdict()) || (self.event() == "lookup" && self.outcome() != "resolved")
     }
 
     /// Whether the pod of this name is one of its ends.

@@ -11,6 +11,7 @@ pub mod lab;
 pub mod obsflow;
 pub mod process;
 pub mod rewrite;
+pub mod scenario;
 pub mod server;
 pub mod tool;
 pub mod wait;

@@ -1,5 +1,6 @@
 //! obsflow itself, watching a lab.
 
+use std::path::Path;
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -7,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use crate::flow::Flow;
-use crate::lab::Lab;
+use crate::lab::{Lab, cgroup};
 use crate::process::Proc;
 use crate::{tool, wait};
 
@@ -63,10 +64,12 @@ impl Lab {
     pub fn obsflow_command(&self) -> Result<Command> {
         let node = self.node(0)?;
         let mut command = Command::new(tool::binary("obsflow")?);
+        // Below the mount, as /proc/<pid>/cgroup has it.
+        let attach = Path::new("/").join(node.cgroup.strip_prefix(cgroup::mount_point()?)?);
         command
             .arg("observe")
             .arg("--attach")
-            .arg(&node.cgroup)
+            .arg(attach)
             .arg("--pod-logs")
             .arg(&node.pod_logs);
         Ok(command)

@@ -9,18 +9,14 @@ use anyhow::Result;
 use obsflow_tests::fault::{self, Answer, Fault, Hook, Transport};
 use obsflow_tests::lab::pod::Qos;
 use obsflow_tests::rewrite::Rewrite;
+use obsflow_tests::scenario::{self, black_hole, says};
 use obsflow_tests::server::{dns, otlp};
 use obsflow_tests::wait::SOON;
 use obsflow_tests::{Driver, Lab, Pod, PodSpec, Proc, Runtime};
 use serde_json::{Value, json};
 
-/// The first line a tool prints.
-fn says(pod: &Pod, args: &[&str]) -> Result<Value> {
-    pod.tool(args)?.json("what became of it", SOON, |_| true)
-}
-
 fn connect(pod: &Pod, to: SocketAddr) -> Result<Value> {
-    says(pod, &["connect", &to.to_string(), "--deadline", "400"])
+    scenario::connect(pod, to, 400)
 }
 
 #[test]
@@ -148,6 +144,11 @@ fn connects_fail_as_they_are_told_and_heal() -> Result<()> {
     let broken = fault::apply(&pod.netns, Fault::Unreachable(server.v4.into()))?;
     assert_eq!(connect(&pod, targets[0])?["errno"], libc::EHOSTUNREACH);
     broken.heal()?;
+    let broken = black_hole(&lab, &server)?;
+    for to in targets {
+        assert_eq!(connect(&pod, to)?["result"], unanswered, "{to}");
+    }
+    drop(broken);
     for ip in lab.node(0)?.nobody() {
         let to = SocketAddr::new(ip, 4318).to_string();
         let dead = says(&pod, &["connect", &to, "--deadline", "10000"])?;

@@ -37,7 +37,11 @@ pub struct Dns {
 }
 
 impl Dns {
-    pub(crate) fn start(pod: Pod, dir: &Path) -> Result<Self> {
+    /// Starts a name server in a pod; its files go to `dir`.
+    ///
+    /// # Errors
+    /// When unbound does not come up.
+    pub fn start(pod: Pod, dir: &Path) -> Result<Self> {
         fs::create_dir_all(dir)?;
         let config = dir.join("unbound.conf");
         fs::write(&config, configuration(dir)?)?;

@@ -1,0 +1,73 @@
+//! What is left of obsflow when it is killed: nothing; and traffic goes on.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use obsflow_tests::scenario::{Echo, connect};
+use obsflow_tests::wait::{SOON, until};
+use obsflow_tests::{Lab, Proc};
+use rustix::process::Signal;
+
+const PORT: u16 = 4318;
+
+/// Programs, maps and links that a process holds, as `kind id`.
+fn held_by(pid: u32) -> Result<BTreeSet<String>> {
+    let mut held = BTreeSet::new();
+    for entry in fs::read_dir(format!("/proc/{pid}/fdinfo"))? {
+        let text = fs::read_to_string(entry?.path()).unwrap_or_default();
+        for line in text.lines() {
+            if let Some((kind @ ("prog_id" | "map_id" | "link_id"), id)) = line.split_once(':') {
+                held.insert(format!("{} {}", kind.trim_end_matches("_id"), id.trim()));
+            }
+        }
+    }
+    Ok(held)
+}
+
+/// All there are on this machine.
+fn in_the_kernel() -> Result<BTreeSet<String>> {
+    let mut there = BTreeSet::new();
+    for kind in ["prog", "map", "link"] {
+        let output = Command::new("bpftool")
+            .args(["-j", kind, "show"])
+            .output()
+            .context("bpftool")?;
+        let list: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+        for object in list.as_array().into_iter().flatten() {
+            there.insert(format!("{kind} {}", object["id"]));
+        }
+    }
+    Ok(there)
+}
+
+#[test]
+fn sigkill() -> Result<()> {
+    let lab = Lab::new()?;
+    let echo = Echo::start(&lab, PORT)?;
+    let pod = lab.pod("checkout")?;
+    let qdiscs = || {
+        lab.node(0)
+            .and_then(|node| node.netns.run("tc", &["qdisc", "show"]))
+    };
+    let before = qdiscs()?;
+    let obsflow = lab.observe(&[])?;
+    let held = held_by(obsflow.process().pid())?;
+    assert!(held.iter().any(|object| object.starts_with("prog")), "{held:?}");
+    assert!(held.is_subset(&in_the_kernel()?));
+    let mut open: Proc = pod.tool(["connect", &echo.v4().to_string(), "--then", "hold"])?;
+    open.json("that it is connected", SOON, |line| {
+        line["result"] == "established"
+    })?;
+    obsflow.process().signal(Signal::KILL)?;
+    // The connection that was open and a new one work while the programs go away.
+    open.tell("send 100000")?;
+    open.json("that it exchanged", SOON, |line| line["exchanged"] == 100_000)?;
+    assert_eq!(connect(&pod, echo.v6(), 5000)?["result"], "established");
+    until("everything of obsflow to leave the kernel", SOON, || {
+        Ok(held.is_disjoint(&in_the_kernel()?).then_some(()))
+    })?;
+    assert_eq!(qdiscs()?, before);
+    Ok(())
+}
