@@ -8,6 +8,7 @@ mod drop;
 mod made;
 mod payload;
 mod process;
+pub mod sample;
 mod tcp;
 mod text;
 

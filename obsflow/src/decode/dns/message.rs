@@ -267,3 +267,7 @@ pub fn rtype_text(rtype: u16) -> Arc<str> {
         .get(usize::from(rtype))
         .map_or_else(|| rtype_new(rtype), Arc::clone)
 }
+
+#[cfg(test)]
+#[path = "message_tests.rs"]
+mod tests;

@@ -193,3 +193,7 @@ fn prefix(bytes: &[u8]) -> Option<usize> {
     let prefix = <[u8; PREFIX]>::try_from(bytes.get(..PREFIX)?).ok()?;
     Some(usize::from(u16::from_be_bytes(prefix)))
 }
+
+#[cfg(test)]
+#[path = "stream_tests.rs"]
+mod tests;
