@@ -398,7 +398,11 @@ impl Connections {
 /// An answer beats a drop: REJECT makes both. ETIMEDOUT is no answer but the lack of one, and ECONNRESET without a RST
 /// is the application's own shutdown.
 fn refine(close: &Close, drop: Option<DropSeen>) -> (Outcome, Option<DropSeen>) {
-    let answered = |errno: u32| !matches!(errno, 0 | ETIMEDOUT) && !(errno == ECONNRESET && !close.rst);
+    let answered = |errno: u32| match errno {
+        0 | ETIMEDOUT => false,
+        ECONNRESET => close.rst,
+        _ => true,
+    };
     let silent = !answered(close.errno) && !answered(close.soft_errno) && !close.rst;
     match close.outcome {
         Outcome::Dropped => (Outcome::Dropped, drop),
