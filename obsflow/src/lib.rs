@@ -13,3 +13,5 @@ pub mod flow;
 pub mod kernel;
 pub mod model;
 pub mod sinks;
+#[cfg(test)]
+mod testing;

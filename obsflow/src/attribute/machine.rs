@@ -4,6 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use crate::kernel::cgroupfs::CgroupFs;
+use crate::kernel::process;
 use crate::model::event::Comm;
 
 /// Look-ups on the machine that events come from.
@@ -25,17 +26,13 @@ pub struct ThisMachine {
     initial_pids: bool,
 }
 
-/// Inode of the initial pid namespace (`PROC_PID_INIT_INO` in `include/uapi/linux/nsfs.h`).
-const INITIAL_PID_NAMESPACE: &str = "pid:[4026531836]";
-
 impl ThisMachine {
     /// Looks up cgroups in `cgroups` and processes in `proc` (`/proc`). In a pid namespace of its own it asks nothing
     /// by pid, because the kernel side reports pids of the initial one.
     #[must_use]
     pub fn new(cgroups: Option<CgroupFs>, proc: impl Into<PathBuf>) -> Self {
         let proc = proc.into();
-        let initial_pids = fs::read_link(proc.join("self/ns/pid"))
-            .is_ok_and(|target| target.as_os_str() == INITIAL_PID_NAMESPACE);
+        let initial_pids = process::sees_host_pids(&proc);
         Self {
             cgroups,
             proc,
@@ -48,13 +45,6 @@ impl ThisMachine {
     pub fn sees_host_pids(&self) -> bool {
         self.initial_pids
     }
-
-    fn read(&self, pid: u32, file: &str) -> Option<Vec<u8>> {
-        if !self.initial_pids {
-            return None;
-        }
-        fs::read(self.proc.join(pid.to_string()).join(file)).ok()
-    }
 }
 
 impl Machine for ThisMachine {
@@ -63,17 +53,17 @@ impl Machine for ThisMachine {
     }
 
     fn comm(&mut self, pid: u32) -> Option<Comm> {
-        let text = self.read(pid, "comm")?;
-        let name = text.strip_suffix(b"\n").unwrap_or(&text);
-        let mut raw = [0; 16];
-        for (to, from) in raw.iter_mut().zip(name.iter().take(15)) {
-            *to = *from;
+        if !self.initial_pids {
+            return None;
         }
-        Some(Comm::new(raw))
+        process::comm(&self.proc, pid).map(Comm::new)
     }
 
     fn cgroups(&mut self, pid: u32) -> Option<String> {
-        let text = self.read(pid, "cgroup")?;
+        if !self.initial_pids {
+            return None;
+        }
+        let text = fs::read(self.proc.join(pid.to_string()).join("cgroup")).ok()?;
         Some(String::from_utf8_lossy(&text).into_owned())
     }
 }

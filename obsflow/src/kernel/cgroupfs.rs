@@ -147,8 +147,10 @@ impl CgroupFs {
         let opened = self.open_by_id(id).ok()?;
         let link = fs::read_link(format!("/proc/self/fd/{}", opened.as_raw_fd())).ok()?;
         let below = link.strip_prefix(&self.path).ok()?.to_string_lossy();
-        // The kernel marks a folder that was removed between the two calls.
-        let below = below.strip_suffix(" (deleted)").unwrap_or(&below);
+        // The kernel marks a folder that was removed between the two calls; one may also be called like that.
+        let marked = below.strip_suffix(" (deleted)");
+        let is_there = || fs::metadata(&link).is_ok_and(|meta| meta.ino() == id);
+        let below = marked.filter(|_| !is_there()).unwrap_or(&below);
         Some(format!("/{below}"))
     }
 

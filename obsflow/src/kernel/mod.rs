@@ -1,10 +1,14 @@
-//! The kernel side as user space sees it: load, attach, read. Everything above this module is pure.
+//! The kernel side as user space sees it: load, attach, read, ask. Everything above this module is pure.
 
 pub mod btf;
 pub mod cgroupfs;
 pub mod hooks;
 pub mod info;
 pub mod load;
+pub mod netns;
 pub mod ports;
+pub mod process;
 pub mod ring;
+pub mod route;
+pub mod sockdiag;
 pub mod symbols;
