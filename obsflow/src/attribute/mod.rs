@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::Mono;
+use crate::model::attributed::Attributed;
 use crate::model::event::{Comm, Event, EventBody};
 use crate::model::workload::{Process, Workload, WorkloadKind};
 
@@ -128,8 +129,8 @@ impl Attributor {
         }
     }
 
-    /// Takes in what the event tells about cgroups, pods and processes, and says whose it is. Every event must pass
-    /// through here, in order.
+    /// Takes in what the event tells about cgroups, pods and processes, and says whose it is; a process without a
+    /// known name is none. Every event must pass through here, in order.
     pub fn on(&mut self, event: &Event) -> (Arc<Workload>, Option<Process>) {
         self.expire(event.at);
         match &event.body {
@@ -149,6 +150,16 @@ impl Attributor {
             self.stats.unknown += 1;
         }
         (workload, process)
+    }
+
+    /// [`on`](Self::on), in the form that correlation takes.
+    pub fn attribute(&mut self, event: Event) -> Attributed {
+        let (workload, process) = self.on(&event);
+        Attributed {
+            event,
+            workload,
+            process,
+        }
     }
 
     /// What attribution did so far.
@@ -377,10 +388,7 @@ impl Attributor {
         if !is_traffic {
             // Not worth an entry: every process of the machine comes by here.
             let known = self.processes.get_mut(event.pid)?;
-            return Some(Process {
-                pid: event.pid,
-                name: Arc::clone(&known.name),
-            });
+            return known.process(event.pid);
         }
         let process = self.processes.entry(event.pid);
         if event.cgroup != 0 {
@@ -397,10 +405,7 @@ impl Attributor {
                 process.named(&comm, event.at);
             }
         }
-        Some(Process {
-            pid: event.pid,
-            name: Arc::clone(&process.name),
-        })
+        process.process(event.pid)
     }
 }
 
@@ -410,6 +415,7 @@ fn comm(body: &EventBody) -> (Option<&Comm>, bool) {
         EventBody::Attempt { comm, .. }
         | EventBody::ConnectFailed { comm, .. }
         | EventBody::Exec { comm }
+        | EventBody::Dns { comm, .. }
         | EventBody::Adopted { comm, .. } => (Some(comm), true),
         EventBody::Close(close) => (Some(&close.comm), true),
         EventBody::Cgroup { .. }

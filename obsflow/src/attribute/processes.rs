@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::event::Comm;
-use crate::model::{Mono, Workload};
+use crate::model::{Mono, Process, Workload};
 
 /// Records of a process that ended (its sockets close later) still find its name for this long. Short, because a pid
 /// that is used again by a fork announces itself with nothing.
@@ -15,7 +15,7 @@ const AFTER_EXIT: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(super) struct Known {
     comm: Comm,
-    pub(super) name: Arc<str>,
+    name: Arc<str>,
     /// When `name` was last confirmed.
     pub(super) at: Mono,
     /// The cgroup its records carried last, 0 when none did.
@@ -126,6 +126,12 @@ impl Processes {
 }
 
 impl Known {
+    /// The process, `None` while it has no name.
+    pub(super) fn process(&self, pid: u32) -> Option<Process> {
+        let name = Arc::clone(&self.name);
+        (!name.is_empty()).then_some(Process { pid, name })
+    }
+
     /// Takes a name from a record or from `/proc`; does nothing when it is empty.
     pub(super) fn named(&mut self, comm: &Comm, at: Mono) {
         if comm.is_empty() {

@@ -159,7 +159,7 @@ fn unknown_stays_unknown_and_is_counted() {
     let (workload, process) = attributor.on(&at(1, 99, 0, nameless()));
     assert_eq!((&*workload, process), (&Workload::default(), None));
     let (workload, process) = attributor.on(&at(1, 0, 5, nameless()));
-    assert_eq!((workload.kind, name(&process)), (WorkloadKind::Unknown, Some("")));
+    assert_eq!((workload.kind, name(&process)), (WorkloadKind::Unknown, None));
     assert_eq!(attributor.stats().unknown, 2);
 }
 
@@ -315,7 +315,7 @@ fn names_of_processes() {
         Some("curl")
     );
     assert_eq!(name(&attributor.on(&at(22, 0, 5, nameless())).1), Some("curl"));
-    assert_eq!(name(&attributor.on(&at(24, 0, 5, nameless())).1), Some(""));
+    assert_eq!(name(&attributor.on(&at(24, 0, 5, nameless())).1), None);
 }
 
 #[test]
