@@ -40,7 +40,7 @@ pub enum Answer {
 }
 
 /// Something that breaks. Rules of nftables hold for IPv4 and IPv6 alike and look at the destination port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// Packets to a port vanish (nftables `drop`).
     Drop(Hook, Transport, u16),
@@ -59,6 +59,15 @@ pub enum Fault {
         asked: SocketAddr,
         /// The address that answers.
         to: SocketAddr,
+    },
+    /// A BPF program on a device drops what goes to a TCP port, as Cilium and the VPC CNI enforce policy.
+    Policy {
+        /// The device.
+        device: String,
+        /// When it leaves through the device; else when it comes in.
+        egress: bool,
+        /// The port.
+        port: u16,
     },
     /// There are no default routes.
     NoRoute,
@@ -136,6 +145,18 @@ pub fn apply(netns: &NetNs, fault: Fault) -> Result<Broken> {
             );
             broken.nat(tool, &rule)?;
         }
+        Fault::Policy { device, egress, port } => {
+            let direction = if egress { "egress" } else { "ingress" };
+            run(netns, &words(&format!("tc qdisc add dev {device} clsact")))?;
+            broken
+                .undo
+                .push(words(&format!("tc qdisc del dev {device} clsact")));
+            let code = drop_by_port(port);
+            let filter = [
+                "tc", "filter", "add", "dev", &device, direction, "bpf", "da", "bytecode", &code,
+            ];
+            run(netns, &filter.map(str::to_owned))?;
+        }
         Fault::NoRoute => {
             for family in ["-4", "-6"] {
                 let routes = netns.run("ip", &[family, "route", "show", "default"])?;
@@ -186,6 +207,28 @@ impl Broken {
             .push(words(&format!("ip {family} route {later} {route}")));
         Ok(())
     }
+}
+
+/// Classic BPF, as `tc` takes it: TCP to a port is shot (`TC_ACT_SHOT`, 2), everything else goes on (-1). Offsets count
+/// from the Ethernet header.
+fn drop_by_port(port: u16) -> String {
+    [
+        "14,40 0 0 12".to_owned(), // ethertype
+        "21 0 4 34525".to_owned(), // IPv6? else 6
+        "48 0 0 20".to_owned(),    // next header
+        "21 0 9 6".to_owned(),     // TCP? else 13
+        "40 0 0 56".to_owned(),    // destination port
+        format!("21 6 7 {port}"),  // 12, else 13
+        "21 0 6 2048".to_owned(),  // IPv4? else 13
+        "48 0 0 23".to_owned(),    // protocol
+        "21 0 4 6".to_owned(),     // TCP? else 13
+        "177 0 0 14".to_owned(),   // length of the IPv4 header
+        "72 0 0 16".to_owned(),    // destination port
+        format!("21 0 1 {port}"),  // 12, else 13
+        "6 0 0 2".to_owned(),
+        "6 0 0 4294967295".to_owned(),
+    ]
+    .join(",")
 }
 
 fn words(command: &str) -> Vec<String> {

@@ -78,6 +78,45 @@ fn a_black_hole_of_nftables_is_named() -> Result<()> {
     obsflow.stop()
 }
 
+/// As network policies of Cilium and the VPC CNI do it.
+#[test]
+fn policies_of_bpf_programs_are_named() -> Result<()> {
+    let lab = Lab::new()?;
+    let echo = Echo::start(&lab, PORT)?;
+    let pods = lab.pods(["host-side", "pod-side", "twin"].map(PodSpec::new).into())?;
+    let device = pods[0].device.clone().unwrap_or_default();
+    let node = &lab.node(0)?.netns;
+    let _ingress = fault::apply(
+        node,
+        Fault::Policy {
+            device,
+            egress: false,
+            port: PORT,
+        },
+    )?;
+    let egress = Fault::Policy {
+        device: "eth0".into(),
+        egress: true,
+        port: PORT,
+    };
+    let _egress = fault::apply(&pods[1].netns, egress)?;
+    let obsflow = lab.observe(&[])?;
+    for (pod, reason) in pods.iter().zip(["TC_INGRESS", "TC_EGRESS"]) {
+        for to in echo.both() {
+            assert_eq!(connect(pod, to, 2500)?["result"], "deadline");
+            let flow = obsflow.failure(pod, to)?;
+            assert_eq!((flow.outcome(), flow.verdict()), ("dropped", "DROPPED"), "{flow}");
+            assert_eq!(flow.ext_text("/drop/reason"), reason, "{flow}");
+        }
+    }
+    for to in echo.both() {
+        assert_eq!(connect(&pods[2], to, 5000)?["result"], "established");
+        obsflow.established(&pods[2], to)?;
+    }
+    obsflow.quiet(&pods[2])?;
+    obsflow.stop()
+}
+
 #[test]
 fn closing_and_refusing_drop_nothing_worth_a_word() -> Result<()> {
     let lab = Lab::new()?;

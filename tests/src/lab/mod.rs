@@ -18,6 +18,8 @@ use node::Node;
 use pod::{Pod, PodSpec};
 use slot::Slot;
 
+pub use slot::reap;
+
 use crate::server::dns::Dns;
 
 /// Nodes in a lab: pods live on the first, which obsflow watches, servers on the second.
@@ -227,6 +229,7 @@ fn new_pod(slot: &Slot, node: &Node, spec: &PodSpec, netns: NetNs, host: u16) ->
         container_id,
         netns,
         cgroup,
+        device: (!spec.host_network).then(|| format!("v{host}")),
         v4,
         v6,
         etc,

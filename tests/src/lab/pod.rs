@@ -190,6 +190,8 @@ pub struct Pod {
     pub netns: NetNs,
     /// The container's cgroup.
     pub cgroup: PathBuf,
+    /// The node's end of the pod's `eth0`; with host network there is none.
+    pub device: Option<String>,
     /// IPv4 address.
     pub v4: Ipv4Addr,
     /// IPv6 address.

@@ -1,15 +1,19 @@
 //! What one lab owns on this machine, and how it is cleaned up: by the lab itself, or, when its process was killed, by
-//! the next one.
+//! a reaper that outlives it, or, when that was killed too, by the next lab.
 //!
 //! A slot is a number held by a file lock, so it is free exactly when its owner is gone. Everything a lab leaves
 //! behind is a folder and cgroups that carry that number; namespaces, interfaces and rules die with the processes.
 
 use std::fs::{self, File, TryLockError};
+use std::io::Read;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
 use super::cgroup;
+use crate::tool;
 
 /// Labs that can run at once; their addresses are `10.(100+slot).0.0/16` and `fd0b:slot::/32`.
 const SLOTS: u8 = 100;
@@ -24,6 +28,8 @@ pub(super) struct Slot {
     pub(super) dir: PathBuf,
     /// A cgroup for everything that runs.
     pub(super) cgroup: PathBuf,
+    /// `lab-tool reap`; its standard input ends with this process, however that ends.
+    reaper: Child,
     lock: File,
 }
 
@@ -38,7 +44,7 @@ impl Slot {
         let mount = cgroup::mount_point()?;
         let mut mine = None;
         for number in 0..SLOTS {
-            let path = base.join(format!("{number}.lock"));
+            let path = lock_path(number);
             // Slots that never were used hold nothing to sweep.
             if mine.is_some() && !path.exists() {
                 break;
@@ -53,7 +59,7 @@ impl Slot {
                 Err(TryLockError::Error(error)) => return Err(error.into()),
                 Ok(()) => {}
             }
-            sweep(base, &mount, number)?;
+            sweep(&mount, number)?;
             if mine.is_none() {
                 mine = Some((number, lock));
             }
@@ -61,6 +67,13 @@ impl Slot {
         let Some((number, lock)) = mine else {
             bail!("all {SLOTS} slots for labs are taken");
         };
+        let reaper = Command::new(tool::binary("lab-tool")?)
+            .args(["reap", &number.to_string()])
+            .stdin(Stdio::piped())
+            // Ctrl-C is for the lab; what follows is for the reaper.
+            .process_group(0)
+            .spawn()
+            .context("cannot start the reaper")?;
         let dir = base.join(number.to_string());
         fs::create_dir_all(&dir)?;
         let cgroup = mount.join(format!("{}{}", cgroup_prefix(number), std::process::id()));
@@ -69,8 +82,24 @@ impl Slot {
             number,
             dir,
             cgroup,
+            reaper,
             lock,
         })
+    }
+}
+
+/// Waits until standard input ends, which is when the owner of the slot does, and removes what it left.
+///
+/// # Errors
+/// When something cannot be removed.
+pub fn reap(number: u8) -> Result<()> {
+    std::io::stdin().read_to_end(&mut Vec::new())?;
+    let lock = File::options().write(true).open(lock_path(number))?;
+    match lock.try_lock() {
+        Ok(()) => sweep(&cgroup::mount_point()?, number),
+        // The owner lives and has cleaned up, or the next one has.
+        Err(TryLockError::WouldBlock) => Ok(()),
+        Err(TryLockError::Error(error)) => Err(error.into()),
     }
 }
 
@@ -82,9 +111,16 @@ impl Drop for Slot {
                 eprintln!("lab {}: {error:#}; the next lab tries again", self.number);
             }
         }
+        // Its input ends while the lock is still held: there is nothing left for it to do.
+        drop(self.reaper.stdin.take());
+        let _ = self.reaper.wait();
         // Given back last; closing the file would do it, too.
         let _ = self.lock.unlock();
     }
+}
+
+fn lock_path(number: u8) -> PathBuf {
+    Path::new(BASE).join(format!("{number}.lock"))
 }
 
 fn cgroup_prefix(number: u8) -> String {
@@ -92,7 +128,7 @@ fn cgroup_prefix(number: u8) -> String {
 }
 
 /// Removes what the last owner of a slot left. The caller holds its lock.
-fn sweep(base: &Path, mount: &Path, number: u8) -> Result<()> {
+fn sweep(mount: &Path, number: u8) -> Result<()> {
     let prefix = cgroup_prefix(number);
     for entry in fs::read_dir(mount)? {
         let entry = entry?;
@@ -100,7 +136,7 @@ fn sweep(base: &Path, mount: &Path, number: u8) -> Result<()> {
             cgroup::remove(&entry.path())?;
         }
     }
-    let dir = base.join(number.to_string());
+    let dir = Path::new(BASE).join(number.to_string());
     if dir.exists() {
         fs::remove_dir_all(dir)?;
     }

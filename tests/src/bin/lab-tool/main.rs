@@ -72,6 +72,8 @@ fn main() -> Result<()> {
         "serve" => serve::run(&args),
         "resolve" => dns::resolve(&args),
         "query" => dns::query(&args),
+        // What is left when the owner of a lab was killed.
+        "reap" => obsflow_tests::lab::reap(args.get(0, "the number of a slot")?),
         other => bail!("no such program: {other:?}"),
     }
 }
