@@ -67,3 +67,7 @@ impl Machine for ThisMachine {
         Some(String::from_utf8_lossy(&text).into_owned())
     }
 }
+
+#[cfg(test)]
+#[path = "machine_tests.rs"]
+mod tests;

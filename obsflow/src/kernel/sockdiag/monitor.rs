@@ -16,7 +16,7 @@ use crate::model::{Event, EventBody, Mono};
 const MAX_WATCHED: usize = 16_384;
 /// Connections asked about in one call of [`Monitor::poll`]. With more of them each gets its turn later: a node full of
 /// exporters must not cost more than one with a few.
-const BATCH: usize = 128;
+const BATCH: usize = 64;
 /// Between two searches through all processes for a namespace that no known process leads to.
 const RESCAN: Duration = Duration::from_secs(60);
 

@@ -362,11 +362,11 @@ fn many_connections_take_turns() {
     }
     let begun = Instant::now();
     let mut seen: HashSet<u64> = HashSet::new();
-    for turn in 0..3 {
+    for turn in 0..5 {
         let records = monitor.poll(Mono(turn));
-        assert!(records.len() <= 128);
+        assert!(records.len() <= 64);
         seen.extend(records.iter().map(|record| record.header.cookie));
     }
-    println!("384 questions in {:?}", begun.elapsed());
+    println!("320 questions in {:?}", begun.elapsed());
     assert_eq!(seen.len(), pairs.len());
 }
