@@ -142,3 +142,27 @@ fn a_process_that_exits_within_5_ms_of_its_connect() -> Result<()> {
     }
     obsflow.stop()
 }
+
+/// What is said of it later still has its name.
+#[test]
+fn a_pod_that_is_gone_before_it_is_spoken_of() -> Result<()> {
+    let lab = Lab::new()?;
+    let pod = lab.pod(PodSpec::new("jobs/report").resolv_options("ndots:1 timeout:1 attempts:1"))?;
+    let obsflow = lab.observe(&["--dns-timeout", "3s"])?;
+    let name = format!("collector.{}", obsflow_tests::server::dns::SILENT);
+    assert_eq!(
+        says(&pod, &["resolve", &name, "--family", "4"])?["gai"],
+        libc::EAI_AGAIN
+    );
+    let (uid, full_name) = (pod.uid.clone(), pod.name.clone());
+    pod.delete()?;
+    let flow = obsflow.wait_for("the query of the pod that is gone", |flow| {
+        flow.event() == "dns-unanswered" && flow.question() == name
+    })?;
+    assert_eq!(
+        (flow.text("/source/pod_name"), flow.ext_text("/workload/pod_uid")),
+        (&*full_name, &*uid),
+        "{flow}"
+    );
+    obsflow.stop()
+}

@@ -191,12 +191,9 @@ fn new_pod(slot: &Slot, node: &Node, spec: &PodSpec, netns: NetNs, host: u16) ->
     let container_id = hex(&random);
     let cgroup = node.cgroup.join(spec.cgroup_path(&uid, &container_id));
     fs::create_dir_all(&cgroup).with_context(|| format!("cannot make cgroup {}", cgroup.display()))?;
-    let logs = node
-        .pod_logs
-        .join(format!("{}_{name}_{uid}", spec.namespace))
-        .join(&spec.container);
-    fs::create_dir_all(&logs)?;
-    fs::write(logs.join("0.log"), "")?;
+    let logs = node.pod_logs.join(format!("{}_{name}_{uid}", spec.namespace));
+    fs::create_dir_all(logs.join(&spec.container))?;
+    fs::write(logs.join(&spec.container).join("0.log"), "")?;
     let etc = slot.dir.join("etc").join(&uid);
     fs::create_dir_all(&etc)?;
     // Known before the name server exists.
@@ -232,6 +229,7 @@ fn new_pod(slot: &Slot, node: &Node, spec: &PodSpec, netns: NetNs, host: u16) ->
         device: (!spec.host_network).then(|| format!("v{host}")),
         v4,
         v6,
+        logs,
         etc,
     })
 }

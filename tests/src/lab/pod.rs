@@ -8,6 +8,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
+use super::cgroup;
 use super::netns::NetNs;
 use crate::process::{self, Proc};
 
@@ -196,6 +197,8 @@ pub struct Pod {
     pub v4: Ipv4Addr,
     /// IPv6 address.
     pub v6: Ipv6Addr,
+    /// Its folder below the node's `/var/log/pods`.
+    pub(super) logs: PathBuf,
     /// `resolv.conf`, `hosts` and `nsswitch.conf` of the container.
     pub(super) etc: PathBuf,
 }
@@ -231,6 +234,20 @@ impl Pod {
             .collect();
         process::enter(&mut command, Some(&self.netns), Some(&self.cgroup), &binds)?;
         Ok(command)
+    }
+
+    /// Deletes the pod as a kubelet does: processes, cgroup, logs; with the last handle its network, too.
+    ///
+    /// # Errors
+    /// When something of it cannot be removed.
+    pub fn delete(self) -> Result<()> {
+        cgroup::remove(&self.cgroup)?;
+        // The pod's own cgroup, above the container's.
+        if let Some(parent) = self.cgroup.parent() {
+            cgroup::remove(parent)?;
+        }
+        fs::remove_dir_all(&self.logs)?;
+        Ok(fs::remove_dir_all(&self.etc)?)
     }
 
     /// Adds lines to the container's `/etc/hosts`.
