@@ -7,6 +7,10 @@
     expect(
         unstable_features,
         reason = "inline assembly for this target is unstable; atomic adds need it"
+    ),
+    expect(
+        unreachable_pub,
+        reason = "nothing is reachable in a binary: `pub` marks what a module offers its siblings, and what the object exports"
     )
 )]
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]

@@ -168,7 +168,8 @@ static BLANK: Conn = {
 /// Makes the entry of a connection that the calling process asks for. `None`, and counted, when the map is full.
 #[inline(always)]
 pub fn insert_conn(cookie: u64, cgroup: u64, flags: u32) -> Option<*mut Conn> {
-    if CONNS.insert(cookie, &BLANK, u64::from(BPF_ANY)).is_err() {
+    let blank = &BLANK;
+    if CONNS.insert(cookie, blank, u64::from(BPF_ANY)).is_err() {
         count(stat::CONNS_FULL);
         return None;
     }
