@@ -4,6 +4,7 @@
 //! and its own input type, nothing downstream.
 
 pub mod attribute;
+pub mod capture;
 pub mod cli;
 pub mod config;
 pub mod correlate;
