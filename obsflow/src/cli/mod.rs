@@ -62,7 +62,10 @@ pub fn completions(shell: clap_complete::Shell, out: &mut dyn io::Write) {
 /// When writing fails.
 pub fn man(dir: Option<&Path>, out: &mut dyn io::Write) -> io::Result<()> {
     match dir {
-        Some(dir) => clap_mangen::generate_to(Cli::command(), dir),
+        Some(dir) => {
+            std::fs::create_dir_all(dir)?;
+            clap_mangen::generate_to(Cli::command(), dir)
+        }
         None => clap_mangen::Man::new(Cli::command()).render(out),
     }
 }

@@ -1,12 +1,15 @@
 //! Command lines: what they mean, and what is wrong with them.
 
 use clap::CommandFactory as _;
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use super::args::Cli;
-use super::parse_from;
+use super::{AttachArg, parse_from, time};
 use crate::config::Command;
 use crate::filter::Flag;
+use crate::sinks::{Format, Selector};
 
 fn now() -> Timestamp {
     "2026-01-02T15:04:05Z".parse().unwrap()
@@ -55,4 +58,242 @@ fn filters_keep_their_order() {
             (Flag::Ipv4, ""),
         ]
     );
+}
+
+#[test]
+fn defaults_are_those_of_the_design() {
+    let Ok(Command::Observe(observe)) = run("observe") else {
+        panic!("another command")
+    };
+    let live = &observe.live;
+    assert_eq!(live.ports.len(), 14);
+    assert!(live.ports.contains(&4317) && live.ports.contains(&8428));
+    assert!(live.dns_ports.iter().eq(&[53]));
+    assert!(live.tunnel_ports.iter().eq(&[4789, 6081, 8472]));
+    assert_eq!(live.ring_bytes, 4 << 20);
+    assert_eq!(live.attach, AttachArg::Auto);
+    assert!(live.payload);
+    assert_eq!(live.dns_timeout, Duration::from_secs(5));
+    assert_eq!(live.kernel_log, log::LevelFilter::Off);
+    assert_eq!(observe.view.selector, Selector::default());
+    assert!(observe.notice.contains("until Ctrl-C"));
+    assert_eq!(observe.view.printer.format, Format::Compact);
+    assert!(observe.view.printer.ip_translation);
+}
+
+#[test]
+fn live_last_and_first_are_the_next_ones() {
+    for line in [
+        "observe --last 3",
+        "observe --first 3",
+        "observe -o table --last 3",
+    ] {
+        let Ok(Command::Observe(observe)) = run(line) else {
+            panic!("another command")
+        };
+        assert_eq!(observe.view.selector.number, Some(3));
+        assert!(!observe.view.selector.newest);
+        assert!(!observe.notice.contains("Ctrl-C"));
+    }
+    let Ok(Command::Observe(observe)) = run("observe --follow --last 3 --until 2020-01-01") else {
+        panic!("another command")
+    };
+    assert_eq!(observe.view.selector, Selector::default());
+    let Ok(Command::Observe(observe)) = run("observe --since 2m") else {
+        panic!("another command")
+    };
+    assert!(observe.notice.contains("history begins now"));
+}
+
+#[test]
+fn a_file_has_a_past() {
+    let Ok(Command::Replay(replay)) =
+        run("replay f --last 3 --since 2m --until 2026-01-02T15:04:00Z -o json --numeric")
+    else {
+        panic!("another command")
+    };
+    let selector = replay.view.selector;
+    assert_eq!((selector.number, selector.newest), (Some(3), true));
+    assert_eq!(selector.since.unwrap().to_string(), "2026-01-02T15:02:05Z");
+    assert_eq!(selector.until.unwrap().to_string(), "2026-01-02T15:04:00Z");
+    assert_eq!(replay.view.printer.format, Format::Json);
+    assert!(!replay.view.printer.ip_translation);
+    let Ok(Command::Replay(replay)) = run("replay f") else {
+        panic!("another command")
+    };
+    assert_eq!(replay.view.selector, Selector::default());
+}
+
+#[test]
+fn record_takes_payload_only_when_asked() {
+    let Ok(Command::Record(record)) = run("record f --duration 1m30s --ring-bytes 65536 --attach /lab")
+    else {
+        panic!("another command")
+    };
+    assert!(!record.live.payload && !record.force);
+    assert_eq!(record.duration, Some(Duration::from_secs(90)));
+    assert_eq!(record.live.ring_bytes, 65536);
+    assert_eq!(record.live.attach, AttachArg::Path("/lab".into()));
+    let Ok(Command::Record(record)) = run("record f --payload --force") else {
+        panic!("another command")
+    };
+    assert!(record.live.payload && record.force);
+}
+
+#[test]
+fn each_mistake_is_one_line_that_says_what_to_do() {
+    for (line, wanted) in [
+        ("observe --first 1 --last 1", "cannot set both --first and --last"),
+        ("observe --first 1 --all", "cannot set both --first and --all"),
+        (
+            "observe --first 1 --follow",
+            "cannot set both --first and --follow",
+        ),
+        ("observe --last 1 --all", "cannot set both --last and --all"),
+        (
+            "replay f --first 1 --last 1",
+            "cannot set both --first and --last",
+        ),
+        (
+            "observe -o table -f",
+            "table output is not compatible with follow mode: its columns are known at the end only; use -o compact",
+        ),
+        (
+            "observe -o table",
+            "table output needs an end, because its columns are known there only: add --last N or --first N",
+        ),
+        (
+            "observe --since yesterday",
+            "--since: \"yesterday\" is not a time; write a duration (2m, 1h43m), a day (2026-01-02) or RFC 3339",
+        ),
+        (
+            "observe --until 2m",
+            "--until: 2m is over, and flows are kept only while an agent runs; leave it out, or use obsflow replay",
+        ),
+        ("replay f --since 1m --until 2m", "--since must be before --until"),
+        (
+            "observe --ring-bytes 5000",
+            "--ring-bytes: \"5000\" is not a power of two from 4096 (4KiB) to 1073741824 (1GiB)",
+        ),
+        (
+            "observe --ring-bytes 8GiB",
+            "--ring-bytes: \"8GiB\" is not a power of two from 4096 (4KiB) to 1073741824 (1GiB)",
+        ),
+        (
+            "observe --log-level loud",
+            "--log-level: unknown level \"loud\"; one of off, error, warn, info, debug, trace",
+        ),
+        (
+            "observe --dns-timeout 5",
+            "--dns-timeout: \"5\" is not a duration; write 300ms, 30s or 1h30m",
+        ),
+        (
+            "record f --duration 0s",
+            "--duration: \"0s\" is not a duration; write 300ms, 30s or 1h30m",
+        ),
+        (
+            "observe --ports 53",
+            "port 53 is given both in --ports and in --dns-ports; a port is one or the other",
+        ),
+        ("observe --dns-ports 0", "--dns-ports: 0 is not a port to watch"),
+        (
+            "observe --hook kfree_skb --without-hook kfree_skb",
+            "hook \"kfree_skb\" is given both in --hook and in --without-hook",
+        ),
+        (
+            "observe --to-port http",
+            "--to-port: \"http\" is not a port; give a number from 0 to 65535 (port names are not looked up)",
+        ),
+    ] {
+        let error = error(line);
+        assert_eq!(error, format!("error: {wanted}\n"), "{line}");
+    }
+    for (line, part) in [
+        (
+            "observe --no-such-filter x",
+            "unexpected argument '--no-such-filter'",
+        ),
+        ("observe -o yaml", "one of compact, dict, table, json, jsonpb"),
+        ("observe --time-format Kitchen", "one of YearMonthDay,"),
+        ("observe --color pink", "invalid value 'pink'"),
+        ("observe --ports http", "invalid value 'http' for '--ports"),
+        ("replay", "<FILE>"),
+    ] {
+        let error = error(line);
+        assert!(error.contains(part), "{line}: {error}");
+    }
+}
+
+#[test]
+fn usage_errors_exit_with_2_and_help_with_0() {
+    let code = |line: &str| {
+        let args = std::iter::once("obsflow").chain(line.split(' '));
+        parse_from(args, now()).unwrap_err().exit_code()
+    };
+    assert_eq!(code("observe --to-port http"), i32::from(super::EXIT_USAGE));
+    assert_eq!(code("observe --nonsense"), i32::from(super::EXIT_USAGE));
+    assert_eq!(code("observe --help"), i32::from(super::EXIT_OK));
+    assert_eq!(code("--version"), i32::from(super::EXIT_OK));
+}
+
+#[test]
+fn durations_and_moments_as_go_writes_them() {
+    let ms = |text| time::duration(text).map(|d| d.as_millis());
+    assert_eq!(ms("1h43m"), Some(103 * 60_000));
+    assert_eq!(ms("1.5s"), Some(1500));
+    assert_eq!(ms("300ms"), Some(300));
+    assert_eq!(time::duration("2µs"), Some(Duration::from_micros(2)));
+    assert_eq!(ms("0"), Some(0));
+    for text in [
+        "",
+        "5",
+        "m",
+        "1d",
+        "1h-2m",
+        "-1s",
+        "1..5s",
+        ".s",
+        "1e3s",
+        "99999999h",
+    ] {
+        assert_eq!(ms(text), None, "{text}");
+    }
+    let at = |text| time::moment(text, now()).map(|t| t.to_string());
+    let is = |text: &str| Some(text.to_owned());
+    assert_eq!(at("2m"), is("2026-01-02T15:02:05Z"));
+    assert_eq!(at("2026-01-01"), is("2026-01-01T00:00:00Z"));
+    assert_eq!(at("2026-01-01T15Z"), is("2026-01-01T15:00:00Z"));
+    assert_eq!(at("2026-01-01T15+02:00"), is("2026-01-01T13:00:00Z"));
+    assert_eq!(at("2026-01-01T15:30-01:30"), is("2026-01-01T17:00:00Z"));
+    assert_eq!(at("2026-01-01T15:30:01.25Z"), is("2026-01-01T15:30:01.25Z"));
+    assert_eq!(at("2026-01-01T15:30:01+01:00"), is("2026-01-01T14:30:01Z"));
+    assert_eq!(at("Thu, 01 Jan 2026 15:30:01 -0700"), is("2026-01-01T22:30:01Z"));
+    for text in [
+        "",
+        "yesterday",
+        "2026-13-01",
+        "2026-01-01T25Z",
+        "15:30",
+        "é",
+        "2026-01-01T15",
+        "Jan  2 15:04:05.000",
+    ] {
+        assert_eq!(at(text), None, "{text}");
+    }
+}
+
+#[test]
+fn completions_and_man_pages_name_every_command_and_filter() {
+    let mut script = Vec::new();
+    super::completions(clap_complete::Shell::Bash, &mut script);
+    let script = String::from_utf8(script).unwrap();
+    for spec in crate::filter::SPECS {
+        assert!(script.contains(&format!("--{}", spec.name)), "{}", spec.name);
+    }
+    let mut page = Vec::new();
+    super::man(None, &mut page).unwrap();
+    let page = String::from_utf8(page).unwrap();
+    for word in ["obsflow\\-observe(1)", "Exit codes"] {
+        assert!(page.contains(word), "{word} is missing in {page}");
+    }
 }

@@ -55,7 +55,7 @@ pub enum FilterError {
         reason: String,
     },
     /// A name that is none of those allowed.
-    #[error("--{}: unknown {what} {value:?}; one of {allowed}", .flag.name())]
+    #[error("--{}: unknown {what} {value:?}; {allowed}", .flag.name())]
     Unknown {
         /// The flag.
         flag: Flag,

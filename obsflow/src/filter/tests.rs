@@ -1,2 +1,512 @@
+//! Filters: what they match, against a naive model, and what is wrong with them.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use proptest::prelude::*;
+use proptest::sample::select;
+
+use super::{Flag, SPECS, Term, parse};
+use crate::flow::samples::{self, dns, flow, tcp};
+use crate::model::event::Outcome;
+use crate::model::flow::{Endpoint, Flow, Ip, Layer4, NamedWorkload, Tcp, TcpFlags, Udp, Verdict};
+use crate::model::observation::{LookupOutcome, Observation, What};
+
+fn terms(line: &str) -> Vec<Term> {
+    let mut words = line.split_whitespace();
+    let mut terms = Vec::new();
+    while let Some(word) = words.next() {
+        let name = word.strip_prefix("--").unwrap();
+        let spec = SPECS.iter().find(|spec| spec.name == name).unwrap();
+        terms.push(Term {
+            flag: spec.flag,
+            value: spec
+                .value
+                .map(|_| words.next().unwrap().to_owned())
+                .unwrap_or_default(),
+        });
+    }
+    terms
+}
+
+fn matches(line: &str, flow: &Flow) -> bool {
+    parse(&terms(line))
+        .unwrap_or_else(|error| panic!("{line}: {error}"))
+        .matches(flow)
+}
+
+fn error(line: &str) -> String {
+    match parse(&terms(line)) {
+        Ok(filters) => panic!("{line} is accepted: {filters:?}"),
+        Err(error) => error.to_string(),
+    }
+}
+
 #[test]
-fn every_flag_has_a_spec() {}
+fn every_flag_is_specified_once() {
+    let names: BTreeSet<_> = SPECS.iter().map(|spec| spec.name).collect();
+    assert_eq!(names.len(), SPECS.len());
+    for spec in SPECS {
+        assert_eq!(spec.flag.name(), spec.name);
+    }
+}
+
+/// The attempt of `shop/checkout-7d9c` at `collector.obs.svc.cluster.local`, 10.0.1.7:39811 to 10.0.2.9:4317.
+#[test]
+fn connections_by_pod_address_port_and_name() {
+    let flow = flow(&tcp(What::Attempt));
+    for line in [
+        "",
+        "--from-pod shop/checkout",
+        "--from-pod shop/",
+        "--from-pod /checkout-7",
+        "--pod shop/checkout",
+        "--pod checkout --namespace shop",
+        "--pod checkout --all-namespaces",
+        "--namespace shop",
+        "--from-namespace shop",
+        "--all-namespaces",
+        "--from-pod other/x --from-pod shop/checkout",
+        "--to-port 4317 --from-pod shop/checkout",
+        "--port 4317",
+        "--port 39811",
+        "--to-port 1 --to-port 4317",
+        "--ip 10.0.2.9",
+        "--to-ip 10.0.0.0/16",
+        "--from-ip 10.0.1.7",
+        "--to-fqdn *.obs.svc.cluster.local",
+        "--fqdn COLLECTOR.obs.svc.cluster.local.",
+        "--protocol TCP",
+        "--protocol udp --protocol tcp",
+        "--type trace",
+        "--type trace:from-endpoint",
+        "--type 4:5",
+        "--verdict forwarded",
+        "--tcp-flags syn",
+        "--ipv4",
+        "--traffic-direction egress",
+        "--not --protocol dns",
+        "--not --from-pod shop/checkout --not --to-port 1",
+    ] {
+        assert!(matches(line, &flow), "{line}");
+    }
+    for line in [
+        "--from-pod checkout",
+        "--from-pod shop/heckout",
+        "--from-pod sho/checkout",
+        "--to-pod shop/checkout",
+        "--to-namespace shop",
+        "--from-namespace default",
+        "--to-all-namespaces",
+        "--from-port 4317",
+        "--to-port 4317 --from-pod shop/other",
+        "--from-ip 10.0.2.9",
+        "--ip 10.1.0.0/16",
+        "--to-fqdn obs.svc.cluster.local",
+        "--from-fqdn *",
+        "--protocol dns",
+        "--protocol http",
+        "--type trace:to-endpoint",
+        "--type l7",
+        "--verdict ERROR",
+        "--tcp-flags syn,ack",
+        "--ipv6",
+        "--errno ECONNREFUSED",
+        "--rcode NOERROR",
+        "--dns-query .*",
+        "--workload nginx.service",
+        "--not --port 4317",
+        "--verdict FORWARDED --not --to-port 4317",
+    ] {
+        assert!(!matches(line, &flow), "{line}");
+    }
+}
+
+/// One undirected filter holds for one side as a whole: an address of one side and a port of the other do not add up.
+#[test]
+fn undirected_flags_go_together() {
+    let flow = flow(&tcp(What::Attempt));
+    assert!(matches("--ip 10.0.2.9 --port 4317", &flow));
+    assert!(!matches("--ip 10.0.1.7 --port 4317", &flow));
+    assert!(matches("--ip 10.0.1.7 --to-port 4317", &flow));
+}
+
+#[test]
+fn what_was_asked_for_counts() {
+    let rewritten = Observation {
+        asked: Some("10.96.7.7:8428".parse().unwrap()),
+        ..tcp(What::Attempt)
+    };
+    let flow = flow(&rewritten);
+    for line in [
+        "--to-port 8428",
+        "--to-port 4317",
+        "--to-ip 10.96.7.7",
+        "--to-ip 10.0.2.9",
+        "--port 8428",
+    ] {
+        assert!(matches(line, &flow), "{line}");
+    }
+    assert!(!matches("--from-port 8428", &flow));
+}
+
+#[test]
+fn dns_by_query_and_code() {
+    let answer = flow(&dns(What::DnsResponse {
+        message: samples::nxdomain(),
+        latency: None,
+    }));
+    for line in [
+        "--rcode NXDOMAIN",
+        "--rcode nxdomain",
+        "--rcode 3",
+        "--rcode 2 --rcode 3",
+        "--dns-query stripe",
+        "--dns-query local$",
+        "--dns-query local\\.$",
+        "--protocol dns",
+        "--protocol udp",
+        "--to-pod shop/checkout",
+        "--type l7",
+        "--type 129",
+    ] {
+        assert!(matches(line, &answer), "{line}");
+    }
+    for line in [
+        "--rcode NOERROR",
+        "--dns-query ^stripe",
+        "--from-pod shop/checkout",
+        "--type drop",
+    ] {
+        assert!(!matches(line, &answer), "{line}");
+    }
+    // A request has no code, and 0 is one.
+    let request = flow(&dns(What::DnsQuery(samples::nxdomain())));
+    assert!(!matches("--rcode NOERROR", &request));
+    let good = flow(&dns(What::DnsResponse {
+        message: samples::answer(),
+        latency: None,
+    }));
+    assert!(matches("--rcode NOERROR", &good));
+    assert!(matches(
+        "--rcode NXDOMAIN",
+        &flow(&dns(samples::lookup(LookupOutcome::NxDomain)))
+    ));
+    assert!(!matches(
+        "--rcode NOERROR",
+        &flow(&dns(samples::lookup(LookupOutcome::Unanswered)))
+    ));
+}
+
+#[test]
+fn failures_by_errno_and_verdict() {
+    let refused = samples::failure(Outcome::Refused, libc::ECONNREFUSED, std::time::Duration::ZERO, 0);
+    let flow = flow(&tcp(refused));
+    assert!(matches("--errno ECONNREFUSED", &flow));
+    assert!(matches("--errno 111 --verdict ERROR", &flow));
+    assert!(matches("--errno ETIMEDOUT --errno ECONNREFUSED", &flow));
+    assert!(!matches("--errno ETIMEDOUT", &flow));
+}
+
+#[test]
+fn workloads_by_kind_and_name() {
+    let mut flow = flow(&tcp(What::Attempt));
+    flow.source = Some(Endpoint {
+        workloads: vec![NamedWorkload {
+            name: "/lab/a".into(),
+            kind: "Cgroup",
+        }],
+        ..Endpoint::default()
+    });
+    for line in [
+        "--workload /lab/a",
+        "--from-workload cgroup//lab/a",
+        "--workload Cgroup/",
+    ] {
+        assert!(matches(line, &flow), "{line}");
+    }
+    for line in [
+        "--to-workload /lab/a",
+        "--workload Unit//lab/a",
+        "--workload /lab",
+    ] {
+        assert!(!matches(line, &flow), "{line}");
+    }
+    // A side without names is no pod of any namespace.
+    assert!(!matches("--all-namespaces", &flow));
+}
+
+#[test]
+fn each_mistake_is_one_line_that_says_what_to_do() {
+    let errors = [
+        (
+            "--to-port http",
+            "--to-port: \"http\" is not a port; give a number from 0 to 65535 (port names are not looked up)",
+        ),
+        (
+            "--port 99999",
+            "--port: \"99999\" is not a port; give a number from 0 to 65535 (port names are not looked up)",
+        ),
+        (
+            "--ip 10.0.0.0/33",
+            "--ip: \"10.0.0.0/33\" is neither an IP address nor a network such as 192.0.2.0/24",
+        ),
+        (
+            "--to-fqdn a/b",
+            "--to-fqdn: \"a/b\" is not a DNS name; letters, digits, - _ . and * are allowed",
+        ),
+        (
+            "--verdict LOST",
+            "--verdict: unknown verdict \"LOST\"; one of FORWARDED, DROPPED, ERROR, AUDIT, REDIRECTED, TRACED, TRANSLATED",
+        ),
+        (
+            "--type dns",
+            "--type: unknown type \"dns\"; one of capture, drop, l7, policy-verdict, trace, trace-sock or a number up to 255",
+        ),
+        (
+            "--type drop:POLICY",
+            "--type: unknown sub-type \"POLICY\"; a number up to 255",
+        ),
+        (
+            "--protocol quic",
+            "--protocol: unknown protocol \"quic\"; one of tcp, udp, dns, icmp, icmpv4, icmpv6, sctp, http, kafka",
+        ),
+        (
+            "--traffic-direction up",
+            "--traffic-direction: unknown direction \"up\"; one of ingress, egress",
+        ),
+        (
+            "--tcp-flags syn,xyz",
+            "--tcp-flags: unknown TCP flag \"xyz\"; one of FIN, SYN, RST, PSH, ACK, URG, ECE, CWR",
+        ),
+        (
+            "--not --not --port 1",
+            "--not is given twice in a row; give it once before each filter to negate",
+        ),
+        (
+            "--port 1 --not",
+            "--not is the last filter; it negates the filter that follows it",
+        ),
+        (
+            "--port 1 --to-port 2",
+            "filters --port and --to-port cannot be combined",
+        ),
+        (
+            "--to-port 2 --port 1",
+            "filters --to-port and --port cannot be combined",
+        ),
+        (
+            "--ip 1.1.1.1 --pod a/b",
+            "filters --ip and --pod cannot be combined",
+        ),
+        (
+            "--from-fqdn a --from-ip 1.1.1.1",
+            "filters --from-fqdn and --from-ip cannot be combined",
+        ),
+        (
+            "--to-pod a --to-namespace b",
+            "filters --to-pod and --to-namespace cannot be combined; write the pod as NAMESPACE/NAME",
+        ),
+        (
+            "--from-pod a --namespace b",
+            "filters --from-pod and --namespace cannot be combined; write the pod as NAMESPACE/NAME",
+        ),
+        (
+            "--pod a/x --namespace b",
+            "namespace \"b\" does not contain pod \"a/x\"; name the namespace once",
+        ),
+        (
+            "--workload Unit/ --from-workload x",
+            "filters --workload and --from-workload cannot be combined",
+        ),
+    ];
+    for (line, wanted) in errors {
+        assert_eq!(error(line), wanted, "{line}");
+    }
+    for (line, part) in [
+        (
+            "--rcode NOPE",
+            "unknown response code \"NOPE\"; one of NOERROR, FORMERR, SERVFAIL, NXDOMAIN,",
+        ),
+        ("--rcode 4096", "or a number up to 4095"),
+        (
+            "--errno ENOPE",
+            "unknown errno \"ENOPE\"; one of ECONNREFUSED, ECONNRESET,",
+        ),
+        ("--errno 5000", "another name of errno(3), or its number"),
+        (
+            "--dns-query (",
+            "\"(\" is not a regular expression: unclosed group",
+        ),
+        (
+            "--type trace:up",
+            "unknown sub-type \"up\"; one of to-endpoint, to-proxy,",
+        ),
+    ] {
+        let error = error(line);
+        assert!(error.contains(part), "{line}: {error}");
+        assert_eq!(error.lines().count(), 1, "{line}: {error}");
+    }
+    // What is in the list of what is left out does not conflict with what is not.
+    assert!(parse(&terms("--port 1 --not --to-port 2")).is_ok());
+}
+
+// A model without structure: a flow as strings, and the words of the documentation.
+
+const PODS: [(&str, &str); 4] = [("a", "web-1"), ("a", "web-2"), ("b", "web-1"), ("", "")];
+const PORTS: [u16; 3] = [53, 4317, 40000];
+const IPS: [&str; 3] = ["10.0.0.1", "10.0.0.2", "10.1.0.1"];
+
+#[derive(Clone, Copy, Debug)]
+struct Model {
+    pods: [(&'static str, &'static str); 2],
+    ips: [&'static str; 2],
+    ports: [u16; 2],
+    tcp: bool,
+    verdict: Verdict,
+}
+
+fn model() -> impl Strategy<Value = Model> {
+    let side = || (select(&PODS[..]), select(&IPS[..]), select(&PORTS[..]));
+    let verdicts = [Verdict::Forwarded, Verdict::Error];
+    (side(), side(), any::<bool>(), select(verdicts.to_vec())).prop_map(
+        |(source, destination, tcp, verdict)| Model {
+            pods: [source.0, destination.0],
+            ips: [source.1, destination.1],
+            ports: [source.2, destination.2],
+            tcp,
+            verdict,
+        },
+    )
+}
+
+impl Model {
+    fn flow(&self) -> Flow {
+        let endpoint = |(namespace, name): (&str, &str)| {
+            Some(Endpoint {
+                namespace: (!namespace.is_empty()).then(|| namespace.into()),
+                pod_name: (!name.is_empty()).then(|| name.into()),
+                ..Endpoint::default()
+            })
+        };
+        let [source_port, destination_port] = self.ports;
+        let mut flow = flow(&tcp(What::Attempt));
+        flow.source = endpoint(self.pods[0]);
+        flow.destination = endpoint(self.pods[1]);
+        flow.ip = Some(Ip {
+            source: self.ips[0].parse().ok(),
+            destination: self.ips[1].parse().ok(),
+        });
+        flow.l4 = Some(if self.tcp {
+            Layer4::Tcp(Tcp {
+                source_port,
+                destination_port,
+                flags: TcpFlags::SYN,
+            })
+        } else {
+            Layer4::Udp(Udp {
+                source_port,
+                destination_port,
+            })
+        });
+        flow.verdict = self.verdict;
+        flow
+    }
+
+    /// Whether one flag with one value holds; `side` is the one that flags without a direction are about.
+    fn holds(&self, term: &Term, side: usize) -> bool {
+        let value = &*term.value;
+        let pod = |side: usize| {
+            let (namespace, prefix) = value.split_once('/').unwrap_or(("default", value));
+            let (of, name) = self.pods[side];
+            (of, name) != ("", "") && (namespace.is_empty() || namespace == of) && name.starts_with(prefix)
+        };
+        let port = |side: usize| self.ports[side].to_string() == value;
+        let ip = |side: usize| {
+            let bits = |ip: &str| match ip.parse().unwrap() {
+                IpAddr::V4(ip) => ip.to_bits(),
+                IpAddr::V6(_) => panic!("the model has none"),
+            };
+            let (net, length) = value.split_once('/').unwrap_or((value, "32"));
+            let shift = 32 - length.parse::<u32>().unwrap();
+            bits(net) >> shift == bits(self.ips[side]) >> shift
+        };
+        match term.flag {
+            Flag::FromPod => pod(0),
+            Flag::ToPod => pod(1),
+            Flag::Pod => pod(side),
+            Flag::FromPort => port(0),
+            Flag::ToPort => port(1),
+            Flag::Port => port(side),
+            Flag::FromIp => ip(0),
+            Flag::ToIp => ip(1),
+            Flag::Ip => ip(side),
+            Flag::Protocol => value == if self.tcp { "tcp" } else { "udp" },
+            Flag::Verdict => value == self.verdict.name(),
+            other => panic!("the model has no {other:?}"),
+        }
+    }
+
+    /// Same flag: or. Different flags: and. No direction: either side.
+    fn matches_any(&self, terms: &[Term]) -> bool {
+        let flags: Vec<_> = terms.iter().map(|term| term.flag).collect();
+        let of_flag = |flag: &Flag, side| {
+            terms
+                .iter()
+                .any(|term| term.flag == *flag && self.holds(term, side))
+        };
+        !terms.is_empty() && (0..2).any(|side| flags.iter().all(|flag| of_flag(flag, side)))
+    }
+}
+
+fn term() -> impl Strategy<Value = Term> {
+    let of = |flags: Vec<Flag>, values: Vec<&'static str>| {
+        (select(flags), select(values)).prop_map(|(flag, value)| Term {
+            flag,
+            value: value.to_owned(),
+        })
+    };
+    prop_oneof![
+        of(
+            vec![Flag::FromPod, Flag::ToPod, Flag::Pod],
+            vec!["a/", "a/web-1", "/web", "b/web-2", "web", "a/w"]
+        ),
+        of(
+            vec![Flag::FromPort, Flag::ToPort, Flag::Port],
+            vec!["53", "4317", "1"]
+        ),
+        of(
+            vec![Flag::FromIp, Flag::ToIp, Flag::Ip],
+            vec!["10.0.0.1", "10.0.0.0/24", "10.0.0.0/8", "192.0.2.1"]
+        ),
+        of(vec![Flag::Protocol], vec!["tcp", "udp"]),
+        of(vec![Flag::Verdict], vec!["FORWARDED", "ERROR", "DROPPED"]),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn filters_match_what_the_naive_model_matches(
+        model in model(),
+        allow in prop::collection::vec(term(), 0..4),
+        deny in prop::collection::vec(term(), 0..3),
+    ) {
+        let not = Term { flag: Flag::Not, value: String::new() };
+        let negated = deny.iter().flat_map(|term| [not.clone(), term.clone()]);
+        let line: Vec<_> = allow.iter().cloned().chain(negated).collect();
+        // Combinations that exclude each other are tested above.
+        let Ok(filters) = parse(&line) else { return Ok(()) };
+        let wanted = (allow.is_empty() || model.matches_any(&allow)) && !model.matches_any(&deny);
+        prop_assert_eq!(filters.matches(&model.flow()), wanted, "{:?}", line);
+    }
+
+    #[test]
+    fn no_value_makes_it_panic(flag in select(SPECS.iter().map(|spec| spec.flag).collect::<Vec<_>>()), value in "\\PC{0,12}") {
+        let flow = flow(&tcp(What::Attempt));
+        if let Ok(filters) = parse(&[Term { flag, value }]) {
+            let _ = filters.matches(&flow);
+        }
+    }
+}

@@ -166,20 +166,15 @@ impl TypeFilter {
     }
 
     fn sub_type(flag: Flag, kind: u8, text: &str) -> Result<u8, FilterError> {
-        let points: &[&str] = if kind == event::TRACE { &TRACE_POINTS } else { &[] };
+        let (points, more): (&[&str], _) = match kind {
+            event::TRACE => (&TRACE_POINTS, " or a number up to 255"),
+            _ => (&[], "a number up to 255"),
+        };
         let named = points.iter().position(|name| *name == text);
         named
             .and_then(|number| u8::try_from(number).ok())
             .or_else(|| text.parse().ok())
-            .ok_or_else(|| {
-                unknown(
-                    flag,
-                    "sub-type",
-                    text,
-                    points.iter().copied(),
-                    "a number up to 255",
-                )
-            })
+            .ok_or_else(|| unknown(flag, "sub-type", text, points.iter().copied(), more))
     }
 
     /// Whether an event is of this type.
@@ -337,10 +332,14 @@ fn unknown<'a>(
     names: impl Iterator<Item = &'a str>,
     more: &str,
 ) -> FilterError {
+    let names = names.collect::<Vec<_>>().join(", ");
     FilterError::Unknown {
         flag,
         what,
         value: value.to_owned(),
-        allowed: names.collect::<Vec<_>>().join(", ") + more,
+        allowed: match names.as_str() {
+            "" => more.to_owned(),
+            names => format!("one of {names}{more}"),
+        },
     }
 }

@@ -10,11 +10,9 @@ use super::{drop_reason, errno, summary};
 use crate::model::Clock;
 use crate::model::event::{Direction, Endpoints, Protocol};
 use crate::model::flow::{
-    Body, Dns, EMITTER, Endpoint, EventType, Flow, Ip, L7Type, Layer4, Layer7, LostEvent, LostSource,
-    NamedWorkload, NetworkInterface, Response, Tcp, TcpFlags, TracePoint, TrafficDirection, Udp,
-};
-use crate::model::flow_ext::{
-    CandidateExt, DropExt, Extensions, LookupExt, ProcessExt, TcpInfoExt, WorkloadExt,
+    Body, CandidateExt, Dns, DropExt, EMITTER, Endpoint, EventType, Extensions, Flow, Ip, L7Type, Layer4,
+    Layer7, LookupExt, LostEvent, LostSource, NamedWorkload, NetworkInterface, ProcessExt, Response, Tcp,
+    TcpFlags, TcpInfoExt, TracePoint, TrafficDirection, Udp, WorkloadExt, event,
 };
 use crate::model::observation::{DnsMessage, DropSeen, Lookup, LookupOutcome, Observation, What};
 use crate::model::workload::{Process, Workload, WorkloadKind};
@@ -94,20 +92,20 @@ impl FlowMaker {
             l7: row.l7.and_then(|kind| layer7(kind, &o.what)),
             event_type: EventType {
                 kind: row.kind,
-                sub_type: match (row.point, drop) {
-                    // Cilium's number for to-endpoint is 0, and 101 only in the enum of the point.
-                    (Some(TracePoint::FromEndpoint), _) => TracePoint::FromEndpoint as u8,
-                    (_, Some(_)) if row.kind == crate::model::flow::event::DROP => {
+                sub_type: match row.point {
+                    Some(TracePoint::FromEndpoint) => TracePoint::FromEndpoint as u8,
+                    None if row.kind == event::DROP => {
                         reason.map_or(drop_reason::OTHER, |reason| reason.number)
                     }
-                    _ => 0,
+                    // Cilium's number for to-endpoint is 0; 101 it is only in the enum of the point.
+                    Some(TracePoint::ToEndpoint) | None => 0,
                 },
             },
             source_service: None,
             destination_service: None,
             traffic_direction: direction(&o.what, way),
             trace_observation_point: row.point,
-            drop_reason_desc: reason.filter(|_| row.kind == crate::model::flow::event::DROP),
+            drop_reason_desc: reason.filter(|_| row.kind == event::DROP),
             is_reply,
             interface: drop
                 .filter(|drop| drop.ifindex != 0)

@@ -8,6 +8,8 @@ mod row;
 mod summary;
 
 #[cfg(test)]
+pub(crate) mod samples;
+#[cfg(test)]
 mod tests;
 
 pub use make::FlowMaker;

@@ -87,7 +87,7 @@ use L7Type::{Request, Response, Sample};
 use Verdict::{Dropped, Error, Forwarded};
 
 /// Every row, in the order of a connection's life.
-pub const ROWS: [Row; 30] = [
+pub const ROWS: [Row; 29] = [
     dns("dns-query", None, Request, Forwarded, Some(false)),
     dns("dns-response", None, Response, Forwarded, Some(true)),
     dns("dns-unanswered", Some("unanswered"), Sample, Error, Some(false)),
@@ -113,7 +113,6 @@ pub const ROWS: [Row; 30] = [
     trace("connect-failed", Some("abandoned"), Forwarded),
     trace("connect-failed", Some("failed"), Error),
     drop("connect-failed", Some("dropped"), Some(false)),
-    trace("connect-failed", Some("established"), Forwarded),
     socket("adopted"),
     socket("tcp-info"),
     drop("dropped", None, None),
@@ -187,13 +186,13 @@ fn end_outcome(end: &ConnectionEnd) -> &'static str {
 
 fn connect_outcome(outcome: Outcome) -> &'static str {
     match outcome {
-        Outcome::Established => "established",
+        // Correlation makes no failure of a success.
+        Outcome::Established | Outcome::Abandoned => "abandoned",
         Outcome::Refused => "refused",
         Outcome::Rejected => "rejected",
         Outcome::Unreachable => "unreachable",
         Outcome::TimedOut => "timed-out",
         Outcome::GivenUp => "given-up",
-        Outcome::Abandoned => "abandoned",
         Outcome::Failed => "failed",
         Outcome::Dropped => "dropped",
     }

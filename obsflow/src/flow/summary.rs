@@ -186,23 +186,32 @@ fn closed(out: &mut String, what: &What, end: &ConnectionEnd) -> fmt::Result {
 
 fn connect_failed(out: &mut String, failure: &ConnectFailure) -> fmt::Result {
     out.push_str(match failure.outcome {
-        Outcome::Established => "connected",
         Outcome::Refused => "refused by the peer (RST)",
         Outcome::Rejected => "rejected on the way (ICMP)",
         Outcome::Unreachable => "unreachable",
         Outcome::TimedOut => "timed out, no SYN was answered",
         Outcome::GivenUp => "given up by the application, no SYN was answered",
-        Outcome::Abandoned => "abandoned by the application before the first time-out",
+        Outcome::Established | Outcome::Abandoned => "abandoned by the application before the first time-out",
         Outcome::Failed => "connect failed before a SYN was sent",
         Outcome::Dropped => "dropped on this node",
     });
-    if failure.errno != 0 {
-        write!(out, ": {}", Errno(failure.errno))?;
+    if failure.outcome == Outcome::Dropped
+        && let Some(drop) = &failure.drop
+    {
+        place(out, drop)?;
     }
-    if let Some(drop) = &failure.drop {
-        if failure.outcome != Outcome::Dropped {
-            out.push_str("; dropped on this node");
-        }
+    if failure.errno != 0 {
+        let mark = if failure.outcome == Outcome::Dropped {
+            ";"
+        } else {
+            ":"
+        };
+        write!(out, "{mark} {}", Errno(failure.errno))?;
+    }
+    if failure.outcome != Outcome::Dropped
+        && let Some(drop) = &failure.drop
+    {
+        out.push_str("; dropped on this node");
         place(out, drop)?;
     }
     if !failure.duration.is_zero() {

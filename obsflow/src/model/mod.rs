@@ -3,7 +3,6 @@
 pub mod attributed;
 pub mod event;
 pub mod flow;
-pub mod flow_ext;
 pub mod observation;
 pub mod time;
 pub mod workload;

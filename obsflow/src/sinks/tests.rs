@@ -1,1 +1,568 @@
+//! Lines, byte for byte.
 
+use std::cell::RefCell;
+use std::io::{self, Write};
+use std::ops::ControlFlow;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::{Format, ObserveSink, Printer, PrinterOptions, Selector, TimeFormat};
+use crate::config::View;
+use crate::filter::{self, FilterSet, Flag, Term};
+use crate::flow::samples::{self, dns, flow, response, tcp, unit};
+use crate::model::flow::{
+    Body, DropReason, Endpoint, EventType, Flow, Ip, Layer4, LostEvent, LostSource, NamedWorkload, Response,
+    Service, Tcp, TrafficDirection, Verdict, event,
+};
+use crate::model::observation::{Observation, What};
+use crate::model::{Clock, Mono};
+
+fn options(format: Format) -> PrinterOptions {
+    PrinterOptions {
+        format,
+        ..PrinterOptions::default()
+    }
+}
+
+fn print(options: PrinterOptions, responses: &[Response]) -> String {
+    let mut out = Vec::new();
+    let mut printer = Printer::new(options, &mut out);
+    for response in responses {
+        printer.print(response).unwrap();
+    }
+    printer.finish().unwrap();
+    drop(printer);
+    String::from_utf8(out).unwrap()
+}
+
+fn as_response(flow: Flow) -> Response {
+    Response {
+        node_name: flow.node_name.clone(),
+        time: flow.time,
+        body: Body::Flow(Box::new(flow)),
+    }
+}
+
+/// The flow of the contract's samples: a Cilium agent's policy drop.
+fn policy_denied() -> Flow {
+    let endpoint = |identity| {
+        Some(Endpoint {
+            identity,
+            ..Endpoint::default()
+        })
+    };
+    Flow {
+        verdict: Verdict::Dropped,
+        ip: Some(Ip {
+            source: "1.1.1.1".parse().ok(),
+            destination: "2.2.2.2".parse().ok(),
+        }),
+        l4: Some(Layer4::Tcp(Tcp {
+            source_port: 31793,
+            destination_port: 8080,
+            flags: crate::model::flow::TcpFlags::SYN,
+        })),
+        source: endpoint(4),
+        destination: endpoint(12345),
+        event_type: EventType {
+            kind: event::DROP,
+            sub_type: 133,
+        },
+        drop_reason_desc: Some(DropReason {
+            number: 133,
+            name: "POLICY_DENIED",
+            text: "Policy denied",
+        }),
+        traffic_direction: Some(TrafficDirection::Egress),
+        trace_observation_point: None,
+        is_reply: Some(false),
+        destination_names: Vec::new(),
+        socket_cookie: 0,
+        cgroup_id: 0,
+        summary: "TCP Flags: SYN".to_owned(),
+        extensions: Default::default(),
+        ..flow(&tcp(What::Attempt))
+    }
+}
+
+#[test]
+fn compact_as_in_the_contract() {
+    let with_node = PrinterOptions {
+        node_name: true,
+        ..options(Format::Compact)
+    };
+    let line = |is_reply| {
+        let flow = Flow {
+            is_reply,
+            ..policy_denied()
+        };
+        print(with_node, &[as_response(flow)])
+    };
+    assert_eq!(
+        print(options(Format::Compact), &[as_response(policy_denied())]),
+        "Jan  1 00:20:34.567: 1.1.1.1:31793 (health) -> 2.2.2.2:8080 (ID:12345) Policy denied DROPPED (TCP Flags: SYN)\n"
+    );
+    assert_eq!(
+        line(Some(false)),
+        "Jan  1 00:20:34.567 [k8s1]: 1.1.1.1:31793 (health) -> 2.2.2.2:8080 (ID:12345) Policy denied DROPPED (TCP Flags: SYN)\n"
+    );
+    assert_eq!(
+        line(Some(true)),
+        "Jan  1 00:20:34.567 [k8s1]: 2.2.2.2:8080 (ID:12345) <- 1.1.1.1:31793 (health) Policy denied DROPPED (TCP Flags: SYN)\n"
+    );
+    assert_eq!(
+        line(None),
+        "Jan  1 00:20:34.567 [k8s1]: 1.1.1.1:31793 (health) <> 2.2.2.2:8080 (ID:12345) Policy denied DROPPED (TCP Flags: SYN)\n"
+    );
+}
+
+/// The contract's DNS sample, but for what obsflow cannot know (identities) and is not (a proxy).
+#[test]
+fn compact_dns_as_in_the_contract() {
+    let answer = dns(What::DnsResponse {
+        message: samples::nxdomain(),
+        latency: None,
+    });
+    let mut flow = flow(&answer);
+    flow.source = Some(Endpoint {
+        identity: 102,
+        namespace: Some("kube-system".into()),
+        pod_name: Some("coredns-5d78".into()),
+        ..Endpoint::default()
+    });
+    assert_eq!(
+        print(options(Format::Compact), &[as_response(flow)]),
+        "Jan  1 00:20:34.567: shop/checkout-7d9c:39811 (unknown) <- kube-system/coredns-5d78:53 (ID:102) dns-response \
+         kernel FORWARDED (DNS Answer RCode: Non-Existent Domain TTL: 4294967295 (Query \
+         api.stripe.com.shop.svc.cluster.local. A))\n"
+    );
+}
+
+#[test]
+fn every_row_as_a_line() {
+    let responses: Vec<_> = samples::all().iter().map(response).collect();
+    insta::assert_snapshot!(print(options(Format::Compact), &responses));
+}
+
+#[test]
+fn every_row_as_json() {
+    let responses: Vec<_> = samples::all().iter().map(response).collect();
+    let version = concat!("\"version\":\"", env!("CARGO_PKG_VERSION"), "\"");
+    let text = print(options(Format::Json), &responses).replace(version, "\"version\":\"…\"");
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn json_as_in_the_contract() {
+    let mut flow = policy_denied();
+    flow.source = Some(Endpoint {
+        identity: 4,
+        namespace: Some("ns".into()),
+        pod_name: Some("pod".into()),
+        workloads: vec![NamedWorkload {
+            name: "w".into(),
+            kind: "Deployment",
+        }],
+    });
+    flow.destination = Some(Endpoint::default());
+    let line = print(options(Format::Json), &[as_response(flow)]);
+    let version = env!("CARGO_PKG_VERSION");
+    let wanted = [
+        r#"{"flow":{"time":"1970-01-01T00:20:34.567800Z","#,
+        &format!(r#""emitter":{{"name":"obsflow","version":"{version}"}},"#),
+        r#""verdict":"DROPPED","IP":{"source":"1.1.1.1","destination":"2.2.2.2","ipVersion":"IPv4"},"#,
+        r#""l4":{"TCP":{"source_port":31793,"destination_port":8080,"flags":{"SYN":true}}},"#,
+        r#""source":{"identity":4,"namespace":"ns","pod_name":"pod","workloads":[{"name":"w","kind":"Deployment"}]},"#,
+        r#""destination":{},"Type":"L3_L4","node_name":"k8s1","event_type":{"type":1,"sub_type":133},"#,
+        r#""traffic_direction":"EGRESS","drop_reason_desc":"POLICY_DENIED","is_reply":false,"Summary":"TCP Flags: SYN","#,
+        r#""extensions":{"@type":"type.googleapis.com/google.protobuf.Struct","value":{"event":""}}},"#,
+        r#""node_name":"k8s1","time":"1970-01-01T00:20:34.567800Z"}"#,
+        "\n",
+    ];
+    assert_eq!(line, wanted.concat());
+}
+
+/// `jq 'select(.flow.l7.dns.rcode==3)'`
+#[test]
+fn json_tells_nxdomain_by_number() {
+    let answer = dns(What::DnsResponse {
+        message: samples::nxdomain(),
+        latency: Some(std::time::Duration::from_micros(730)),
+    });
+    let line = print(options(Format::Json), &[response(&answer)]);
+    let json: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(json["flow"]["l7"]["dns"]["rcode"], 3);
+    assert_eq!(json["flow"]["l7"]["latency_ns"], "730000");
+    assert_eq!(
+        json["flow"]["l7"]["dns"]["query"],
+        "api.stripe.com.shop.svc.cluster.local."
+    );
+    assert_eq!(json["flow"]["cgroup_id"], "8123");
+    let good = dns(What::DnsResponse {
+        message: samples::answer(),
+        latency: None,
+    });
+    let json: serde_json::Value =
+        serde_json::from_str(&print(options(Format::Json), &[response(&good)])).unwrap();
+    assert!(json["flow"]["l7"]["dns"].get("rcode").is_none());
+}
+
+#[test]
+fn table_as_in_the_contract() {
+    let responses = [as_response(policy_denied())];
+    assert_eq!(
+        print(options(Format::Table), &responses),
+        "TIMESTAMP             SOURCE          DESTINATION    TYPE            VERDICT   SUMMARY\n\
+         Jan  1 00:20:34.567   1.1.1.1:31793   2.2.2.2:8080   Policy denied   DROPPED   TCP Flags: SYN\n"
+    );
+    let with_node = PrinterOptions {
+        node_name: true,
+        ..options(Format::Table)
+    };
+    assert_eq!(
+        print(with_node, &responses),
+        "TIMESTAMP             NODE   SOURCE          DESTINATION    TYPE            VERDICT   SUMMARY\n\
+         Jan  1 00:20:34.567   k8s1   1.1.1.1:31793   2.2.2.2:8080   Policy denied   DROPPED   TCP Flags: SYN\n"
+    );
+    assert_eq!(print(options(Format::Table), &[]), "");
+}
+
+#[test]
+fn dict_as_in_the_contract() {
+    let with_node = PrinterOptions {
+        node_name: true,
+        ..options(Format::Dict)
+    };
+    let record = "  TIMESTAMP: Jan  1 00:20:34.567\n       NODE: k8s1\n     SOURCE: 1.1.1.1:31793\n\
+                  DESTINATION: 2.2.2.2:8080\n       TYPE: Policy denied\n    VERDICT: DROPPED\n    SUMMARY: TCP Flags: SYN\n";
+    let responses = [as_response(policy_denied()), as_response(policy_denied())];
+    assert_eq!(
+        print(with_node, &responses),
+        format!("{record}------------\n{record}")
+    );
+}
+
+#[test]
+fn loss_in_every_format() {
+    let lost = Response {
+        body: Body::LostEvents(LostEvent {
+            source: LostSource::HubbleRingBuffer,
+            num_events_lost: 1,
+            cpu: None,
+            first: Some("1970-01-01T00:00:01Z".parse().unwrap()),
+            last: Some("1970-01-01T00:00:02.5Z".parse().unwrap()),
+        }),
+        node_name: "k8s1".into(),
+        time: "1970-01-01T00:20:34.5678Z".parse().unwrap(),
+    };
+    let line = |format| print(options(format), std::slice::from_ref(&lost));
+    assert_eq!(
+        line(Format::Compact),
+        "Jan  1 00:20:34.567 EVENTS LOST: HUBBLE_RING_BUFFER CPU(0) 1 (first: Jan  1 00:00:01.000, last: Jan  1 00:00:02.500)\n"
+    );
+    assert_eq!(
+        line(Format::Dict),
+        "  TIMESTAMP: \n     SOURCE: HUBBLE_RING_BUFFER\n       TYPE: EVENTS LOST\n    VERDICT: \n    SUMMARY: CPU(0) - 1\n"
+    );
+    assert!(
+        line(Format::Table)
+            .ends_with("HUBBLE_RING_BUFFER                 EVENTS LOST             CPU(0) - 1\n")
+    );
+    assert_eq!(
+        line(Format::Json),
+        "{\"lost_events\":{\"source\":\"HUBBLE_RING_BUFFER\",\"num_events_lost\":\"1\",\"first\":\"1970-01-01T00:00:01Z\",\
+         \"last\":\"1970-01-01T00:00:02.500Z\"},\"node_name\":\"k8s1\",\"time\":\"1970-01-01T00:20:34.567800Z\"}\n"
+    );
+}
+
+#[test]
+fn names_in_the_order_of_hubble() {
+    let line = |change: &dyn Fn(&mut Flow), ip_translation| {
+        let mut flow = flow(&tcp(What::Attempt));
+        change(&mut flow);
+        let options = PrinterOptions {
+            ip_translation,
+            ..options(Format::Compact)
+        };
+        let line = print(options, &[as_response(flow)]);
+        let (_, rest) = line.split_once("34.567: ").unwrap();
+        rest.split_once(" from-endpoint").unwrap().0.to_owned()
+    };
+    assert_eq!(
+        line(&|_| {}, true),
+        "shop/checkout-7d9c:39811 (unknown) -> collector.obs.svc.cluster.local:4317 (unknown)"
+    );
+    assert_eq!(
+        line(&|_| {}, false),
+        "10.0.1.7:39811 (unknown) -> 10.0.2.9:4317 (unknown)"
+    );
+    let service = |flow: &mut Flow| {
+        flow.destination_service = Some(Service {
+            name: "collector".into(),
+            namespace: "obs".into(),
+        });
+    };
+    assert_eq!(
+        line(&service, true),
+        "shop/checkout-7d9c:39811 (unknown) -> obs/collector:4317 (unknown)"
+    );
+    let v6 = |flow: &mut Flow| {
+        flow.destination_names.clear();
+        flow.ip = Some(Ip {
+            source: None,
+            destination: "2001:db8::1".parse().ok(),
+        });
+    };
+    assert_eq!(
+        line(&v6, false),
+        "unknown:39811 (unknown) -> [2001:db8::1]:4317 (unknown)"
+    );
+    let bare = |flow: &mut Flow| {
+        flow.source = Some(Endpoint {
+            workloads: vec![NamedWorkload {
+                name: "otelcol.service".into(),
+                kind: "Unit",
+            }],
+            ..Endpoint::default()
+        });
+    };
+    assert_eq!(
+        line(&bare, true),
+        "otelcol.service:39811 (unknown) -> collector.obs.svc.cluster.local:4317 (unknown)"
+    );
+}
+
+#[test]
+fn colours_do_not_change_the_words() {
+    let colored = PrinterOptions {
+        color: true,
+        ..options(Format::Compact)
+    };
+    let line = print(colored, &[as_response(policy_denied())]);
+    assert_eq!(
+        line,
+        "Jan  1 00:20:34.567: \x1b[36m1.1.1.1\x1b[0m:\x1b[33m31793\x1b[0m \x1b[35m(health)\x1b[0m -> \
+         \x1b[36m2.2.2.2\x1b[0m:\x1b[33m8080\x1b[0m \x1b[35m(ID:12345)\x1b[0m Policy denied \x1b[31mDROPPED\x1b[0m (TCP \
+         Flags: SYN)\n"
+    );
+}
+
+/// A name from the wire, a unit, a process: none may write to the terminal, break a line or turn it round.
+#[test]
+fn hostile_names_are_escaped() {
+    let evil: Arc<str> = "a\x1b]0;owned\x07\n\u{9b}31m\u{202e}\u{7f}é".into();
+    let mut message = samples::nxdomain();
+    message.name = evil.clone();
+    let observations = [
+        dns(What::DnsQuery(message)),
+        Observation {
+            remote_name: Some(evil.clone()),
+            workload: unit(&evil),
+            ..tcp(What::Attempt)
+        },
+    ];
+    let responses: Vec<_> = observations.iter().map(response).collect();
+    for format in [Format::Compact, Format::Dict, Format::Table, Format::Json] {
+        let text = print(options(format), &responses);
+        let bad = text.chars().find(|c| super::escape::is_harmful(*c) && *c != '\n');
+        assert_eq!(bad, None, "{format:?}: {text:?}");
+        assert!(text.contains('é'), "{format:?}: {text:?}");
+    }
+    let lines = print(options(Format::Compact), &responses);
+    assert_eq!(lines.lines().count(), 2);
+    assert!(
+        lines.contains(r"a\u{1b}]0;owned\u{7}\n\u{9b}31m\u{202e}\u{7f}é"),
+        "{lines}"
+    );
+    // JSON gives the name back to programs as it was.
+    let json: serde_json::Value =
+        serde_json::from_str(print(options(Format::Json), &responses[1..]).trim()).unwrap();
+    assert_eq!(json["flow"]["destination_names"][0], &*evil);
+}
+
+#[test]
+fn times_in_every_format() {
+    let text = |format: TimeFormat, time: &str| {
+        let mut line = String::new();
+        format.push(&mut line, time.parse().unwrap());
+        line
+    };
+    let at = "2026-11-05T07:08:09.120450Z";
+    assert_eq!(text(TimeFormat::StampMilli, at), "Nov  5 07:08:09.120");
+    assert_eq!(text(TimeFormat::YearMonthDay, at), "2026-11-05");
+    assert_eq!(text(TimeFormat::YearMonthDayHour, at), "2026-11-05T07Z");
+    assert_eq!(text(TimeFormat::YearMonthDayHourMinute, at), "2026-11-05T07:08Z");
+    assert_eq!(text(TimeFormat::Rfc3339, at), "2026-11-05T07:08:09Z");
+    assert_eq!(text(TimeFormat::Rfc3339Milli, at), "2026-11-05T07:08:09.12Z");
+    assert_eq!(text(TimeFormat::Rfc3339Micro, at), "2026-11-05T07:08:09.12045Z");
+    assert_eq!(text(TimeFormat::Rfc3339Nano, at), "2026-11-05T07:08:09.12045Z");
+    assert_eq!(
+        text(TimeFormat::Rfc3339Nano, "2026-11-05T07:08:09Z"),
+        "2026-11-05T07:08:09Z"
+    );
+    assert_eq!(text(TimeFormat::Rfc1123Z, at), "Thu, 05 Nov 2026 07:08:09 +0000");
+    assert_eq!(TimeFormat::from_name("rfc3339nano"), Ok(TimeFormat::Rfc3339Nano));
+    assert!(
+        TimeFormat::from_name("Kitchen")
+            .unwrap_err()
+            .contains("StampMilli")
+    );
+}
+
+/// A writer that others can look at, and that breaks after some bytes.
+#[derive(Clone, Debug, Default)]
+struct Pipe {
+    written: Rc<RefCell<Vec<u8>>>,
+    breaks: bool,
+}
+
+impl Write for Pipe {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.breaks {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        self.written.borrow_mut().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Pipe {
+    fn text(&self) -> String {
+        String::from_utf8(self.written.borrow().clone()).unwrap()
+    }
+}
+
+fn sink(selector: Selector, terms: &[(Flag, &str)], pipe: &Pipe) -> ObserveSink<Pipe> {
+    let terms: Vec<_> = terms
+        .iter()
+        .map(|(flag, value)| Term {
+            flag: *flag,
+            value: (*value).to_owned(),
+        })
+        .collect();
+    let view = View {
+        selector,
+        filters: filter::parse(&terms).unwrap(),
+        printer: options(Format::Compact),
+    };
+    ObserveSink::new(&view, "k8s1".into(), Clock { offset_ns: 0 }, pipe.clone())
+}
+
+/// Attempts, one a second.
+fn attempts(number: u64) -> Vec<Observation> {
+    let at = |second: u64| Observation {
+        at: Mono(second * 1_000_000_000),
+        cookie: second,
+        ..tcp(What::Attempt)
+    };
+    (0..number).map(at).collect()
+}
+
+fn run(selector: Selector, terms: &[(Flag, &str)], observations: &[Observation]) -> Vec<String> {
+    let pipe = Pipe::default();
+    let mut sink = sink(selector, terms, &pipe);
+    for observation in observations {
+        if sink.push(observation).unwrap().is_break() {
+            break;
+        }
+    }
+    let printed = sink.finish().unwrap();
+    let text = pipe.text();
+    assert_eq!(
+        text.lines().filter(|line| !line.contains("LOST")).count() as u64,
+        printed
+    );
+    let stamps = text.lines().filter_map(|line| line.get(7..15));
+    stamps.map(str::to_owned).collect()
+}
+
+#[test]
+fn first_ends_and_last_keeps_the_newest() {
+    let five = attempts(5);
+    let of = |number, newest| Selector {
+        number,
+        newest,
+        ..Selector::default()
+    };
+    assert_eq!(run(of(Some(2), false), &[], &five), ["00:00:00", "00:00:01"]);
+    assert_eq!(run(of(Some(2), true), &[], &five), ["00:00:03", "00:00:04"]);
+    assert_eq!(run(of(None, false), &[], &five).len(), 5);
+    assert_eq!(run(of(Some(0), true), &[], &five).len(), 0);
+    assert_eq!(run(of(Some(0), false), &[], &five).len(), 0);
+    assert_eq!(run(of(Some(9), true), &[], &five).len(), 5);
+
+    let pipe = Pipe::default();
+    let mut sink = sink(of(Some(1), false), &[], &pipe);
+    assert_eq!(sink.push(&five[0]).unwrap(), ControlFlow::Break(()));
+    assert_eq!(pipe.text(), "", "nothing is visible before a flush");
+    assert_eq!(sink.flush().unwrap(), ControlFlow::Continue(()));
+    assert_eq!(pipe.text().lines().count(), 1);
+    assert_eq!(sink.push(&five[1]).unwrap(), ControlFlow::Break(()));
+    assert_eq!(sink.finish().unwrap(), 1);
+}
+
+#[test]
+fn windows_include_their_ends() {
+    let time = |second: i64| Some(Timestamp::from_second(second).unwrap());
+    let window = |since, until| Selector {
+        since,
+        until,
+        ..Selector::default()
+    };
+    let five = attempts(5);
+    assert_eq!(
+        run(window(time(1), time(3)), &[], &five),
+        ["00:00:01", "00:00:02", "00:00:03"]
+    );
+    assert_eq!(run(window(time(4), None), &[], &five), ["00:00:04"]);
+    assert_eq!(run(window(None, time(0)), &[], &five), ["00:00:00"]);
+}
+
+#[test]
+fn loss_passes_filters_and_is_not_counted() {
+    let mut observations = attempts(3);
+    observations.insert(1, tcp(What::Lost { count: 5 }));
+    let none = [(Flag::Verdict, "DROPPED")];
+    assert_eq!(run(Selector::default(), &none, &observations), ["00:20:34"]);
+    let last = |number| Selector {
+        number: Some(number),
+        newest: true,
+        ..Selector::default()
+    };
+    assert_eq!(run(last(2), &[], &observations).len(), 3);
+    assert_eq!(run(last(1), &[], &observations), ["00:00:02"]);
+}
+
+#[test]
+fn periodic_state_is_for_those_who_ask() {
+    let all = samples::all();
+    let infos = |terms: &[(Flag, &str)]| run(Selector::default(), terms, &all).len();
+    assert_eq!(infos(&[]), all.len() - 1);
+    // What was connected before, periodic state, and loss.
+    assert_eq!(infos(&[(Flag::Type, "trace-sock")]), 3);
+    assert_eq!(infos(&[(Flag::Type, "7")]), 3);
+}
+
+#[test]
+fn a_reader_that_goes_away_is_an_end() {
+    let pipe = Pipe {
+        breaks: true,
+        ..Pipe::default()
+    };
+    let five = attempts(5);
+    let mut one = sink(Selector::default(), &[], &pipe);
+    assert_eq!(one.push(&five[0]).unwrap(), ControlFlow::Continue(()));
+    assert_eq!(one.flush().unwrap(), ControlFlow::Break(()));
+    assert_eq!(one.push(&five[1]).unwrap(), ControlFlow::Break(()));
+    one.finish().unwrap();
+    let mut at_the_end = sink(Selector::default(), &[], &pipe);
+    let _ = at_the_end.push(&five[0]).unwrap();
+    at_the_end.finish().unwrap();
+    assert!(FilterSet::default().matches(&flow(&five[0])));
+}

@@ -183,9 +183,7 @@ impl Text {
                 (Some(reason), _) => line.push_str(reason.text),
                 // Beyond Hubble: the kernel has more reasons than Cilium.
                 (None, Some(drop)) => escape::push(line, &drop.reason),
-                (None, None) => {
-                    let _ = write!(line, "{sub_type}");
-                }
+                (None, None) => line.push_str("dropped"),
             },
             event::TRACE_SOCK => line.push_str("trace-sock"),
             _ => line.push_str("UNKNOWN"),

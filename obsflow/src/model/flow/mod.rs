@@ -5,14 +5,23 @@
 //! declaration. Source of names and numbers: `api/v1/flow/flow.proto` and `api/v1/observer/observer.proto` of
 //! cilium/cilium 1.19. Filters, printers and the JSON lines work on nothing else.
 
-use std::net::IpAddr;
+mod extensions;
+mod l7;
+mod layers;
+mod lost;
+mod protojson;
+
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use serde::Serialize;
-use serde::ser::{SerializeMap as _, Serializer};
+use serde::{Serialize, Serializer};
 
-use super::flow_ext::Extensions;
+pub use extensions::{CandidateExt, DropExt, Extensions, LookupExt, ProcessExt, TcpInfoExt, WorkloadExt};
+pub use l7::{Dns, L7Type, Layer7};
+pub use layers::{Ip, IpVersion, Layer4, Tcp, TcpFlags, Udp};
+pub use lost::{LostEvent, LostSource};
+
+use protojson::{any_of_struct, is_zero, number_as_string, timestamp};
 
 /// What [`Flow::emitter`] says.
 pub const EMITTER: Emitter = Emitter {
@@ -175,134 +184,6 @@ impl Verdict {
     }
 }
 
-/// Addresses of a flow. (`ipVersion` follows from them.)
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ip {
-    /// Where it came from.
-    pub source: Option<IpAddr>,
-    /// Where it went.
-    pub destination: Option<IpAddr>,
-}
-
-impl Ip {
-    /// The family of the addresses.
-    #[must_use]
-    pub fn version(&self) -> Option<IpVersion> {
-        self.destination.or(self.source).map(|ip| match ip {
-            IpAddr::V4(_) => IpVersion::IPv4,
-            IpAddr::V6(_) => IpVersion::IPv6,
-        })
-    }
-}
-
-impl Serialize for Ip {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        if let Some(ip) = self.source {
-            map.serialize_entry("source", &ip)?;
-        }
-        if let Some(ip) = self.destination {
-            map.serialize_entry("destination", &ip)?;
-        }
-        if let Some(version) = self.version() {
-            map.serialize_entry("ipVersion", &version)?;
-        }
-        map.end()
-    }
-}
-
-/// Address families (`enum IPVersion`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[repr(u8)]
-pub enum IpVersion {
-    /// IPv4.
-    IPv4 = 1,
-    /// IPv6.
-    IPv6 = 2,
-}
-
-/// Transport.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub enum Layer4 {
-    /// TCP.
-    #[serde(rename = "TCP")]
-    Tcp(Tcp),
-    /// UDP.
-    #[serde(rename = "UDP")]
-    Udp(Udp),
-}
-
-impl Layer4 {
-    /// Source and destination port, 0 when unknown.
-    #[must_use]
-    pub fn ports(&self) -> (u16, u16) {
-        match self {
-            Self::Tcp(tcp) => (tcp.source_port, tcp.destination_port),
-            Self::Udp(udp) => (udp.source_port, udp.destination_port),
-        }
-    }
-}
-
-/// Ports and flags of TCP.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Tcp {
-    /// Source port.
-    #[serde(skip_serializing_if = "is_zero")]
-    pub source_port: u16,
-    /// Destination port.
-    #[serde(skip_serializing_if = "is_zero")]
-    pub destination_port: u16,
-    /// Flags of the packet that the flow is about, if it is about one.
-    #[serde(skip_serializing_if = "TcpFlags::is_empty")]
-    pub flags: TcpFlags,
-}
-
-/// Ports of UDP.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Udp {
-    /// Source port.
-    #[serde(skip_serializing_if = "is_zero")]
-    pub source_port: u16,
-    /// Destination port.
-    #[serde(skip_serializing_if = "is_zero")]
-    pub destination_port: u16,
-}
-
-/// TCP flags, bits as in the header.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct TcpFlags(pub u8);
-
-impl TcpFlags {
-    /// Names by bit, from bit 0; bits as in the TCP header (RFC 9293, section 3.1).
-    pub const NAMES: [&'static str; 8] = ["FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR"];
-    /// FIN.
-    pub const FIN: Self = Self(1);
-    /// SYN.
-    pub const SYN: Self = Self(2);
-    /// RST.
-    pub const RST: Self = Self(4);
-    /// ACK.
-    pub const ACK: Self = Self(16);
-
-    /// No flag at all.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.0 == 0
-    }
-
-    /// The names of the flags that are set.
-    pub fn names(self) -> impl Iterator<Item = &'static str> {
-        let set = move |bit: &usize| self.0 & (1 << *bit) != 0;
-        (0..Self::NAMES.len()).filter(set).map(|bit| Self::NAMES[bit])
-    }
-}
-
-impl Serialize for TcpFlags {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.names().map(|name| (name, true)))
-    }
-}
-
 /// Whose an address is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Endpoint {
@@ -426,153 +307,4 @@ pub struct NetworkInterface {
     /// Name, when it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<Arc<str>>,
-}
-
-/// A message of layer 7.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Layer7 {
-    /// Kind of message.
-    #[serde(rename = "type")]
-    pub kind: L7Type,
-    /// From the question to the answer, in nanoseconds; 0 when unknown.
-    #[serde(serialize_with = "number_as_string", skip_serializing_if = "is_zero")]
-    pub latency_ns: u64,
-    /// The message.
-    pub dns: Dns,
-}
-
-/// Kinds of messages (`enum L7FlowType`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "UPPERCASE")]
-#[repr(u8)]
-pub enum L7Type {
-    /// A question.
-    Request = 1,
-    /// An answer.
-    Response = 2,
-    /// What obsflow concluded from several messages, or from one that is missing.
-    Sample = 3,
-}
-
-impl L7Type {
-    /// As the `TYPE` column says it.
-    #[must_use]
-    pub fn text(self) -> &'static str {
-        match self {
-            Self::Request => "request",
-            Self::Response => "response",
-            Self::Sample => "sample",
-        }
-    }
-}
-
-/// Hubble's `DNS`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Dns {
-    /// The name asked for, with its trailing dot.
-    pub query: String,
-    /// Addresses in the answer.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub ips: Vec<IpAddr>,
-    /// Smallest TTL of the answer, in seconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ttl: Option<u32>,
-    /// CNAME targets.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub cnames: Vec<Arc<str>>,
-    /// Who saw it.
-    pub observation_source: &'static str,
-    /// The response code; `None` where there is no response, left out when 0 as protojson does.
-    #[serde(skip_serializing_if = "no_error")]
-    pub rcode: Option<u16>,
-    /// Types asked for.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub qtypes: Vec<Arc<str>>,
-    /// Types in the answer.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub rrtypes: Vec<Arc<str>>,
-}
-
-/// Hubble's `LostEvent`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct LostEvent {
-    /// Where they were lost.
-    pub source: LostSource,
-    /// How many.
-    #[serde(serialize_with = "number_as_string", skip_serializing_if = "is_zero")]
-    pub num_events_lost: u64,
-    /// On which CPU, when that is known.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cpu: Option<i32>,
-    /// Time of the first, when known.
-    #[serde(serialize_with = "maybe_timestamp", skip_serializing_if = "Option::is_none")]
-    pub first: Option<Timestamp>,
-    /// Time of the last, when known.
-    #[serde(serialize_with = "maybe_timestamp", skip_serializing_if = "Option::is_none")]
-    pub last: Option<Timestamp>,
-}
-
-/// Where events are lost (`enum LostEventSource`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-#[repr(u8)]
-pub enum LostSource {
-    /// The ring between kernel and user space was full.
-    PerfEventRingBuffer = 1,
-    /// The queue behind it was full.
-    ObserverEventsQueue = 2,
-    /// A reader was slower than the store.
-    HubbleRingBuffer = 3,
-}
-
-impl LostSource {
-    /// Its name.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::PerfEventRingBuffer => "PERF_EVENT_RING_BUFFER",
-            Self::ObserverEventsQueue => "OBSERVER_EVENTS_QUEUE",
-            Self::HubbleRingBuffer => "HUBBLE_RING_BUFFER",
-        }
-    }
-}
-
-/// Whether a number is zero: protojson leaves it out.
-pub(super) fn is_zero<T: Default + PartialEq>(number: &T) -> bool {
-    *number == T::default()
-}
-
-fn no_error(rcode: &Option<u16>) -> bool {
-    rcode.is_none_or(|rcode| rcode == 0)
-}
-
-fn number_as_string<S: Serializer>(number: &u64, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(number)
-}
-
-/// protojson: RFC 3339 in UTC with 0, 3, 6 or 9 digits of a second.
-fn timestamp<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
-    let nanos = time.subsec_nanosecond();
-    let digits = match nanos {
-        0 => 0,
-        n if n % 1_000_000 == 0 => 3,
-        n if n % 1_000 == 0 => 6,
-        _ => 9,
-    };
-    serializer.collect_str(&format_args!("{time:.digits$}"))
-}
-
-fn maybe_timestamp<S: Serializer>(time: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
-    match time {
-        Some(time) => timestamp(time, serializer),
-        None => serializer.serialize_none(),
-    }
-}
-
-/// protojson of `google.protobuf.Any` around a `google.protobuf.Struct`.
-fn any_of_struct<S: Serializer>(value: &Extensions, serializer: S) -> Result<S::Ok, S::Error> {
-    let mut map = serializer.serialize_map(Some(2))?;
-    map.serialize_entry("@type", "type.googleapis.com/google.protobuf.Struct")?;
-    map.serialize_entry("value", value)?;
-    map.end()
 }

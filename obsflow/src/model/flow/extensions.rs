@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::flow::is_zero;
+use super::protojson::is_zero;
 
 /// Everything beyond Hubble's fields.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
