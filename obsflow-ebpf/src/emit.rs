@@ -143,14 +143,12 @@ pub fn header(kind: u16, flags: u16, len: usize) -> Header {
 /// than the verifier and would leave the comparison out, so the value passes through a register it cannot follow.
 #[inline(always)]
 pub fn bounded(len: u32, most: usize) -> u32 {
-    let mut hidden = u64::from(len);
+    // The last byte's index, because it needs a bound on one side only: the verifiers of 5.10 and 6.1 learn
+    // nothing from a comparison with zero.
+    let mut last = u64::from(len).saturating_sub(1);
     // SAFETY: a move of a register to itself. (No instruction at all would leave line information that kernels refuse.)
-    unsafe { core::arch::asm!("{0} = {0}", inout(reg) hidden, options(pure, nomem, nostack)) };
-    if hidden == 0 {
-        1
-    } else if hidden > most as u64 {
-        most as u32
-    } else {
-        hidden as u32
-    }
+    unsafe { core::arch::asm!("{0} = {0}", inout(reg) last, options(pure, nomem, nostack)) };
+    let bound = most as u64 - 1;
+    let last = if last > bound { bound } else { last };
+    (last + 1) as u32
 }

@@ -1,10 +1,14 @@
 //! The running kernel's own description of its types: member offsets and the names of drop reasons.
 
 use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd as _;
 use std::path::Path;
 
 use btf_rs::{Backend, Btf, Type};
 use obsflow_ebpf::abi::settings::{ABSENT, Offsets};
+use rustix::fs::{MemfdFlags, memfd_create};
 
 /// Where the kernel publishes its BTF.
 pub const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
@@ -39,6 +43,7 @@ impl Types {
         let path = path.as_ref();
         // Mapped, not parsed as a whole: half a million types are not needed for forty offsets.
         Btf::from_file_with_backend(path, Backend::Mmap)
+            .or_else(|refused| copy_mapped(path).unwrap_or(Err(refused)))
             .map(|btf| Self { btf })
             .map_err(|source| Error::Open {
                 path: path.display().to_string(),
@@ -201,9 +206,29 @@ impl Types {
     }
 }
 
+/// Before Linux 6.16 the kernel lets its BTF be read but not mapped: a copy in memory can be mapped.
+fn copy_mapped(path: &Path) -> io::Result<Result<Btf, btf_rs::Error>> {
+    let copy = File::from(memfd_create("btf", MemfdFlags::CLOEXEC)?);
+    io::copy(&mut File::open(path)?, &mut &copy)?;
+    // The mapping keeps the memory; the descriptor may go.
+    let path = format!("/proc/self/fd/{}", copy.as_raw_fd());
+    Ok(Btf::from_file_with_backend(path, Backend::Mmap))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_copy_tells_the_same() {
+        let types = Types {
+            btf: copy_mapped(Path::new(VMLINUX))
+                .expect("it is read")
+                .expect("it is mapped"),
+        };
+        let original = Types::open(VMLINUX).expect("this machine has BTF");
+        assert_eq!(types.offsets().ok(), original.offsets().ok());
+    }
 
     #[test]
     fn offsets_of_the_running_kernel() {
