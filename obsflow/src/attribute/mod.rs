@@ -23,7 +23,7 @@ pub use machine::{Machine, ThisMachine};
 pub use pods::PodName;
 
 use pods::Pods;
-use processes::Processes;
+use processes::{ByPid, Processes};
 
 /// Where the kubelet keeps its log folders.
 pub const POD_LOGS: &str = "/var/log/pods";
@@ -244,15 +244,15 @@ impl Attributor {
     /// The workload at `path` and whether nothing is missing of its names.
     fn identify(&mut self, path: &str, now: Mono) -> (Workload, bool) {
         let mut workload = cgroup_path::parse(path);
-        let named = self.name(&mut workload, now);
+        let named = self.name(&mut workload, now, true);
         (workload, named)
     }
 
-    fn name(&mut self, workload: &mut Workload, now: Mono) -> bool {
+    fn name(&mut self, workload: &mut Workload, now: Mono, new: bool) -> bool {
         let Some(uid) = workload.pod_uid.as_deref() else {
             return true;
         };
-        let Some(name) = self.pods.find(uid, now) else {
+        let Some(name) = self.pods.find(uid, now, new) else {
             return false;
         };
         workload.namespace = Some(Arc::clone(&name.namespace));
@@ -288,7 +288,7 @@ impl Attributor {
                     return known;
                 }
                 let mut workload = Workload::clone(&known);
-                let named = self.name(&mut workload, event.at);
+                let named = self.name(&mut workload, event.at, false);
                 let generation = self.pods.generation;
                 let Some(entry) = self.cgroups.get_mut(&event.cgroup) else {
                     return known;
@@ -357,8 +357,8 @@ impl Attributor {
         }
         let machine = self.machine.as_mut()?;
         let process = self.processes.get_mut(event.pid)?;
-        if let Some(found) = &process.by_pid {
-            return found.clone();
+        if let Some(found) = process.by_pid.as_ref().filter(|found| event.at < found.until) {
+            return found.workload.clone();
         }
         if process.ended {
             return None;
@@ -369,15 +369,19 @@ impl Attributor {
         if identified.is_some() {
             self.stats.by_pid += 1;
         }
-        let (found, named) = match identified {
-            Some((workload, named)) => (Some(Arc::new(workload)), named),
-            None => (None, true),
+        let (workload, until) = match identified {
+            // A pod whose names are not there yet is asked again.
+            Some((workload, false)) => (Some(Arc::new(workload)), event.at.after(RETRY)),
+            Some((workload, true)) => (Some(Arc::new(workload)), Mono(u64::MAX)),
+            None => (None, Mono(u64::MAX)),
         };
-        // A pod whose names are not there yet is asked again.
-        if named && let Some(process) = self.processes.get_mut(event.pid) {
-            process.by_pid = Some(found.clone());
+        if let Some(process) = self.processes.get_mut(event.pid) {
+            process.by_pid = Some(ByPid {
+                workload: workload.clone(),
+                until,
+            });
         }
-        found
+        workload
     }
 
     fn process(&mut self, event: &Event) -> Option<Process> {

@@ -85,16 +85,18 @@ impl Pods {
         }
     }
 
-    /// Names of the pod, reading the folders again when they changed.
-    pub(super) fn find(&mut self, uid: &str, now: Mono) -> Option<&PodName> {
-        if !self.known.contains_key(uid) && self.due(now) {
+    /// Names of the pod, reading the folders again when they changed: at once for a cgroup that is `new`, because
+    /// kubelet makes the folder before the container and the container may live for milliseconds; otherwise when it is
+    /// [`due`](Self::due).
+    pub(super) fn find(&mut self, uid: &str, now: Mono, new: bool) -> Option<&PodName> {
+        if !self.known.contains_key(uid) && (new || self.due(now)) {
             self.next_read = now.after(REREAD);
             self.read();
         }
         self.known.get(uid).map(|known| &known.name)
     }
 
-    /// Whether a look-up may read the folders.
+    /// Whether a look-up that failed before may read the folders again.
     pub(super) fn due(&self, now: Mono) -> bool {
         !self.folders.is_empty() && now >= self.next_read
     }

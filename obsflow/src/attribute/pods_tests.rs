@@ -31,19 +31,22 @@ fn folder_names() {
 fn a_pod_that_comes_later_is_found_and_one_that_goes_is_kept() {
     let folder = TempDir::new();
     let mut pods = Pods::new(vec![folder.path().join("nowhere"), folder.path().to_owned()]);
-    assert_eq!(pods.find(UID, Mono(1)), None);
+    assert_eq!(pods.find(UID, Mono(1), false), None);
     let path = folder.path().join(format!("shop_web-0_{UID}"));
     fs::create_dir_all(path.join("app")).unwrap();
-    // Too soon to read again.
-    assert_eq!(pods.find(UID, Mono(2)), None);
+    // Too soon to ask again for an old one, not for a new one.
+    assert_eq!(pods.find(UID, Mono(2), false), None);
+    let mut fresh = Pods::new(vec![folder.path().to_owned()]);
+    fresh.next_read = Mono(9);
+    assert!(fresh.find(UID, Mono(2), true).is_some());
     let later = Mono(1).after(REREAD);
-    assert_eq!(pods.find(UID, later).map(|name| &*name.pod), Some("web-0"));
+    assert_eq!(pods.find(UID, later, false).map(|name| &*name.pod), Some("web-0"));
     assert_eq!(pods.only_container(UID).as_deref(), Some("app"));
     fs::create_dir(path.join("sidecar")).unwrap();
     assert_eq!(pods.only_container(UID), None);
     fs::remove_dir_all(&path).unwrap();
     assert_eq!(
-        pods.find(UID, later.after(Duration::from_secs(9)))
+        pods.find(UID, later.after(Duration::from_secs(9)), false)
             .map(|name| &*name.namespace),
         Some("shop")
     );

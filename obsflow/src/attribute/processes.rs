@@ -21,9 +21,18 @@ pub(super) struct Known {
     /// The cgroup its records carried last, 0 when none did.
     pub(super) cgroup: u64,
     /// Workload by `/proc/<pid>/cgroup`, where sockets do not tell it: `None` until it was tried.
-    pub(super) by_pid: Option<Option<Arc<Workload>>>,
+    pub(super) by_pid: Option<ByPid>,
     pub(super) ended: bool,
     serial: u64,
+}
+
+/// What `/proc/<pid>/cgroup` told.
+#[derive(Debug)]
+pub(super) struct ByPid {
+    /// `None` when it told nothing.
+    pub(super) workload: Option<Arc<Workload>>,
+    /// From when on it is to be asked again.
+    pub(super) until: Mono,
 }
 
 /// A bounded table of processes.

@@ -44,7 +44,7 @@ pub struct MonitorStats {
     pub gone: u64,
     /// Questions that the kernel did not answer.
     pub failed: u64,
-    /// Connections in namespaces that nothing leads to.
+    /// Connections given up because nothing leads to their namespace.
     pub unreachable: u64,
     /// Connections not watched because there were too many.
     pub full: u64,
@@ -89,6 +89,10 @@ impl Monitor {
         match &event.body {
             EventBody::Established { ends, .. } | EventBody::Adopted { ends, .. } => {
                 if event.cookie == 0 || self.watched.contains_key(&event.cookie) {
+                    return;
+                }
+                if event.netns == 0 {
+                    self.stats.unreachable += 1;
                     return;
                 }
                 if self.watched.len() >= MAX_WATCHED {
@@ -154,14 +158,20 @@ impl Monitor {
         if batch.is_empty() {
             return Vec::new();
         }
-        let (mut places, mut missing) = (Vec::new(), 0);
+        let mut places = Vec::new();
         for (netns, asked) in batch {
             match self.locate(netns, &asked, now) {
-                Some(namespace) => places.push((namespace, asked)),
-                None => missing += asked.len() as u64,
+                Found::Here(namespace) => places.push((namespace, asked)),
+                Found::NotSearched => {}
+                // It ended, and its connections with it.
+                Found::Nowhere => {
+                    self.stats.unreachable += asked.len() as u64;
+                    for (cookie, _) in asked {
+                        self.watched.remove(&cookie);
+                    }
+                }
             }
         }
-        self.stats.unreachable += missing;
         let answers = netns::on_scratch_thread(|scratch| {
             places
                 .iter()
@@ -171,8 +181,8 @@ impl Monitor {
         let mut records = Vec::new();
         for (netns, answer) in answers.unwrap_or_default() {
             match answer {
+                // The process that led there ended in between: another one may lead there the next time.
                 Answer::Unreachable => {
-                    self.stats.unreachable += 1;
                     self.paths.remove(&netns);
                 }
                 Answer::Failed => self.stats.failed += 1,
@@ -190,34 +200,41 @@ impl Monitor {
     }
 
     /// A file that leads to the namespace: what led there before, the connections' processes, then a search.
-    fn locate(&mut self, netns: u32, asked: &[(u64, Watched)], now: Mono) -> Option<Namespace> {
+    fn locate(&mut self, netns: u32, asked: &[(u64, Watched)], now: Mono) -> Found {
         let leads = |path: &PathBuf| netns::inode(path).is_ok_and(|inode| inode == netns);
+        let here = |path: PathBuf| Found::Here(Namespace { inode: netns, path });
         if let Some(path) = self.paths.get(&netns).filter(|path| leads(path)) {
-            return Some(Namespace {
-                inode: netns,
-                path: path.clone(),
-            });
+            return here(path.clone());
         }
+        self.paths.remove(&netns);
         let of_pid = |pid: u32| self.places.proc.join(pid.to_string()).join("ns/net");
-        let by_pid = asked
+        let mut by_pid = asked
             .iter()
             .filter(|(_, watched)| watched.pid != 0)
             .map(|(_, watched)| of_pid(watched.pid));
-        if let Some(path) = by_pid.into_iter().find(leads) {
-            self.paths.insert(netns, path);
-        } else if now >= self.next_scan {
-            self.next_scan = now.after(RESCAN);
-            let all = netns::list(&self.places.proc, &self.places.netns);
-            self.paths = all
-                .into_iter()
-                .map(|namespace| (namespace.inode, namespace.path))
-                .collect();
-        } else {
-            self.paths.remove(&netns);
+        if let Some(path) = by_pid.find(leads) {
+            self.paths.insert(netns, path.clone());
+            return here(path);
         }
-        let path = self.paths.get(&netns)?.clone();
-        Some(Namespace { inode: netns, path })
+        if now < self.next_scan {
+            return Found::NotSearched;
+        }
+        self.next_scan = now.after(RESCAN);
+        let all = netns::list(&self.places.proc, &self.places.netns);
+        self.paths = all
+            .into_iter()
+            .map(|namespace| (namespace.inode, namespace.path))
+            .collect();
+        self.paths.get(&netns).cloned().map_or(Found::Nowhere, here)
     }
+}
+
+/// Where a namespace is.
+enum Found {
+    Here(Namespace),
+    Nowhere,
+    /// The last search was not long ago.
+    NotSearched,
 }
 
 fn ask(scratch: &mut Scratch, namespace: &Namespace, asked: &[(u64, Watched)]) -> Vec<(u32, Answer)> {

@@ -343,11 +343,18 @@ fn a_namespace_that_nothing_leads_to_is_counted() {
     let lab = Lab::new();
     let pairs = lab.connected("127.0.0.1:4317", "127.0.0.1:4317", 1);
     let mut connection = lab.one(4317);
-    connection.netns = 1;
     let mut monitor = Monitor::new(lab.places());
-    monitor.on(&established(&connection));
+    // Two namespaces that are gone: the second search comes a minute later.
+    for (netns, cookie) in [(1, 1), (2, 2), (0, 3)] {
+        (connection.netns, connection.cookie) = (netns, cookie);
+        monitor.on(&established(&connection));
+    }
     assert!(monitor.poll(Mono(1)).is_empty());
-    assert_eq!((monitor.stats().unreachable, monitor.stats().watched), (1, 1));
+    assert_eq!((monitor.stats().unreachable, monitor.stats().watched), (2, 1));
+    assert!(monitor.poll(Mono(2)).is_empty());
+    assert_eq!(monitor.stats().watched, 1);
+    assert!(monitor.poll(Mono(61_000_000_000)).is_empty());
+    assert_eq!((monitor.stats().unreachable, monitor.is_idle()), (3, true));
     drop(pairs);
 }
 
