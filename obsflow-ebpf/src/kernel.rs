@@ -65,6 +65,8 @@ pub const TCP_LAST_ACK: u32 = 9;
 pub const TCP_CLOSING: u32 = 11;
 /// `TCP_NEW_SYN_RECV`.
 pub const TCP_NEW_SYN_RECV: u32 = 12;
+/// Bit `SOCK_DONE` of `enum sock_flags` (`include/net/sock.h`).
+const SOCK_DONE: usize = 1 << 1;
 /// `AF_INET6`.
 pub const AF_INET6: u16 = 10;
 
@@ -225,6 +227,12 @@ impl Sock {
             read(base, offset!(bytes_acked)).unwrap_or(0),
             read(base, offset!(bytes_received)).unwrap_or(0),
         )
+    }
+
+    /// Whether the peer's FIN was received: only then the kernel sets this flag.
+    #[inline(always)]
+    pub fn fin_received(self) -> bool {
+        read::<usize>(self.0 as usize, offset!(skc_flags)).unwrap_or(0) & SOCK_DONE != 0
     }
 
     /// `snd_una` and `rcv_nxt` of a TCP socket: right after the handshake, offset 0 of both streams.

@@ -30,6 +30,8 @@ pub struct Offsets {
     pub skc_v6_rcv_saddr: u32,
     /// `sock.__sk_common.skc_cookie`.
     pub skc_cookie: u32,
+    /// `sock.__sk_common.skc_flags`.
+    pub skc_flags: u32,
     /// `sock.sk_err`.
     pub sk_err: u32,
     /// `sock.sk_err_soft`.
@@ -109,6 +111,6 @@ pub struct Settings {
 }
 
 const _: () = {
-    assert!(size_of::<Offsets>() == 37 * 4);
+    assert!(size_of::<Offsets>() == 38 * 4);
     assert!(size_of::<Settings>() == 40);
 };

@@ -259,10 +259,8 @@ fn closed(ctx: &BtfTracePointContext, sock: Sock, watched: bool, old: u32) {
         };
         if was_established {
             // SYN and FIN take a sequence number each and are no payload (RFC 9293, 3.4).
-            acked = acked.saturating_sub(1);
-            if old == TCP_FIN_WAIT2 || old == TCP_LAST_ACK || old == TCP_CLOSING {
-                acked = acked.saturating_sub(fin_acked(old, error));
-            }
+            acked = acked.saturating_sub(1 + fin_acked(old, error));
+            received = received.saturating_sub(u64::from(sock.fin_received()));
         } else {
             acked = 0;
             received = 0;
@@ -306,7 +304,7 @@ fn closed(ctx: &BtfTracePointContext, sock: Sock, watched: bool, old: u32) {
 /// because it was, unless an error ended them.
 #[inline(always)]
 fn fin_acked(state: u32, error: u32) -> u64 {
-    u64::from(state == TCP_FIN_WAIT2 || error == 0)
+    u64::from(state == TCP_FIN_WAIT2 || (error == 0 && (state == TCP_LAST_ACK || state == TCP_CLOSING)))
 }
 
 /// Why an attempt came to nothing. An errno wins over a drop: REJECT drops the packet as well.

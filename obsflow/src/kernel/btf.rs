@@ -175,6 +175,7 @@ impl Types {
             skc_v6_daddr: common("skc_v6_daddr").unwrap_or(ABSENT),
             skc_v6_rcv_saddr: common("skc_v6_rcv_saddr").unwrap_or(ABSENT),
             skc_cookie: common("skc_cookie")?,
+            skc_flags: common("skc_flags")?,
             sk_err: need("sock", &["sk_err"])?,
             sk_err_soft: need("sock", &["sk_err_soft"])?,
             sk_protocol: need("sock", &["sk_protocol"])?,

@@ -1,0 +1,178 @@
+//! Reads the kernel side's exact counters. They never passed through the ring.
+
+use std::collections::BTreeMap;
+
+use aya::maps::{Array, MapData, PerCpuArray, PerCpuHashMap};
+use aya::{Ebpf, Pod};
+use obsflow_ebpf::abi::conn::outcome;
+use obsflow_ebpf::abi::count::{ConnCountKey, DnsCountKey, TunnelCount, TunnelKey, live, stat};
+use obsflow_ebpf::abi::names;
+use obsflow_ebpf::abi::record::kind;
+
+use super::load::LoadError;
+
+/// A key or value of a map, for aya. Its types are plain integers in C layout without padding.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub struct Raw<T>(pub T);
+
+macro_rules! pod {
+    ($($ty:ty),*) => {
+        $(
+            // SAFETY: `repr(C)`, integers only, no padding: asserted beside the type.
+            unsafe impl Pod for Raw<$ty> {}
+        )*
+    };
+}
+pod!(ConnCountKey, DnsCountKey, TunnelKey, TunnelCount, obsflow_ebpf::abi::conn::Conn);
+
+/// Counters of the kernel side itself, summed over the CPUs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Records handed to the ring, by kind.
+    pub emitted: BTreeMap<u16, u64>,
+    /// Records the ring had no room for, by kind.
+    pub lost: BTreeMap<u16, u64>,
+    /// Connections not followed because the map was full.
+    pub connections_full: u64,
+    /// Counts not made because a counter map was full.
+    pub counts_full: u64,
+    /// Payload not captured because of its connection's rate.
+    pub rate_limited: u64,
+    /// Records given up because the kernel's memory could not be read.
+    pub unreadable: u64,
+}
+
+impl Stats {
+    /// All records handed to the ring.
+    #[must_use]
+    pub fn emitted_total(&self) -> u64 {
+        self.emitted.values().sum()
+    }
+
+    /// All records lost.
+    #[must_use]
+    pub fn lost_total(&self) -> u64 {
+        self.lost.values().sum()
+    }
+}
+
+/// Handles of the counter maps.
+pub struct CounterMaps {
+    stats: PerCpuArray<MapData, u64>,
+    live: Array<MapData, u64>,
+    connections: PerCpuHashMap<MapData, Raw<ConnCountKey>, u64>,
+    dns: PerCpuHashMap<MapData, Raw<DnsCountKey>, u64>,
+    tunnels: PerCpuHashMap<MapData, Raw<TunnelKey>, Raw<TunnelCount>>,
+}
+
+impl CounterMaps {
+    /// Takes the maps out of the loaded object; once.
+    ///
+    /// # Errors
+    /// When one is missing or of another type.
+    pub fn take(ebpf: &mut Ebpf) -> Result<Self, LoadError> {
+        Ok(Self {
+            stats: take(ebpf, names::STATS)?,
+            live: take(ebpf, names::LIVE)?,
+            connections: take(ebpf, names::CONN_COUNTS)?,
+            dns: take(ebpf, names::DNS_COUNTS)?,
+            tunnels: take(ebpf, names::TUNNEL_COUNTS)?,
+        })
+    }
+
+    fn stat(&self, index: u32) -> u64 {
+        self.stats.get(&index, 0).map(|values| values.iter().sum()).unwrap_or(0)
+    }
+
+    /// Counters of the kernel side itself.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let by_kind = |base: u32| {
+            (1..kind::KERNEL_END)
+                .map(|kind| (kind, self.stat(base + u32::from(kind))))
+                .filter(|(_, n)| *n > 0)
+                .collect()
+        };
+        Stats {
+            emitted: by_kind(stat::EMITTED),
+            lost: by_kind(stat::LOST),
+            connections_full: self.stat(stat::CONNS_FULL),
+            counts_full: self.stat(stat::COUNTS_FULL),
+            rate_limited: self.stat(stat::RATE_LIMITED),
+            unreadable: self.stat(stat::UNREADABLE),
+        }
+    }
+
+    /// All records that the ring had no room for.
+    #[must_use]
+    pub fn lost_total(&self) -> u64 {
+        (1..kind::KERNEL_END).map(|kind| self.stat(stat::LOST + u32::from(kind))).sum()
+    }
+
+    /// Connects whose SYN was not made: those under way, and those that failed synchronously and were not taken yet.
+    #[must_use]
+    pub fn pending(&self) -> u64 {
+        let read = |index: u32| self.live.get(&index, 0).unwrap_or(0);
+        read(live::PENDING).wrapping_sub(read(live::TAKEN))
+    }
+
+    /// Counts one failed connect as taken out of the connection map.
+    ///
+    /// # Errors
+    /// When the map cannot be written.
+    pub fn taken(&mut self) -> Result<(), aya::maps::MapError> {
+        let before = self.live.get(&live::TAKEN, 0)?;
+        self.live.set(live::TAKEN, before.wrapping_add(1), 0)
+    }
+
+    /// Connections by cgroup, port and outcome. `FAILED` is what was asked for and never became an attempt, less those
+    /// under way at this moment.
+    #[must_use]
+    pub fn connections(&self) -> BTreeMap<(u64, u16, u16), u64> {
+        self.connections
+            .iter()
+            .flatten()
+            .map(|(key, values)| ((key.0.cgroup, key.0.port, key.0.outcome), values.iter().sum()))
+            .filter(|((_, _, outcome), _): &((u64, u16, u16), u64)| *outcome < outcome::END)
+            .collect()
+    }
+
+    /// DNS messages by cgroup and rcode (or [`obsflow_ebpf::abi::count::dns_count`]).
+    #[must_use]
+    pub fn dns(&self) -> BTreeMap<(u64, u32), u64> {
+        self.dns
+            .iter()
+            .flatten()
+            .map(|(key, values)| ((key.0.cgroup, key.0.rcode), values.iter().sum()))
+            .collect()
+    }
+
+    /// Outer packets of tunnels.
+    #[must_use]
+    pub fn tunnels(&self) -> Vec<(TunnelKey, TunnelCount)> {
+        self.tunnels
+            .iter()
+            .flatten()
+            .map(|(key, values)| {
+                let sum = values.iter().fold(TunnelCount::default(), |sum, value| TunnelCount {
+                    packets: sum.packets + value.0.packets,
+                    bytes: sum.bytes + value.0.bytes,
+                    last_ns: sum.last_ns.max(value.0.last_ns),
+                });
+                (key.0, sum)
+            })
+            .collect()
+    }
+}
+
+/// A map of the object, as its type.
+pub(super) fn take<T>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, LoadError>
+where
+    T: TryFrom<aya::maps::Map, Error = aya::maps::MapError>,
+{
+    let map = ebpf
+        .take_map(name)
+        .ok_or_else(|| LoadError::Map { name, reason: "it was taken already or is not in the object".into() })?;
+    T::try_from(map).map_err(|error| LoadError::Map { name, reason: error.to_string() })
+}

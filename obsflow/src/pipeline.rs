@@ -1,0 +1,87 @@
+//! Raw records to observations: decode, attribute, correlate. One synchronous struct, live and in replays.
+
+use bytes::Bytes;
+
+use crate::attribute::{self, Attributor};
+use crate::correlate::{self, Correlator};
+use crate::decode::{self, DecodeError};
+use crate::model::attributed::Attributed;
+use crate::model::event::EventBody;
+use crate::model::{Mono, Observation};
+
+/// What went through, since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Records that were decoded.
+    pub seen: u64,
+    /// Records that could not be decoded: a defect of obsflow or a file that is damaged.
+    pub undecodable: u64,
+    /// Events that the kernel side could not hand over.
+    pub lost: u64,
+}
+
+/// The stages between the ring and the sinks.
+pub struct Pipeline {
+    attributor: Attributor,
+    correlator: Correlator,
+    counters: Counters,
+    /// The first error of a record, for a person to report.
+    first_error: Option<DecodeError>,
+}
+
+impl Pipeline {
+    /// Puts the stages together.
+    #[must_use]
+    pub fn new(attributor: Attributor, correlator: Correlator) -> Self {
+        Self { attributor, correlator, counters: Counters::default(), first_error: None }
+    }
+
+    /// Takes one record; what it means is added to `out`.
+    pub fn feed(&mut self, record: Bytes, out: &mut Vec<Observation>) {
+        match decode::decode(record) {
+            Ok(event) => {
+                self.counters.seen += 1;
+                if let EventBody::Lost { count } = event.body {
+                    self.counters.lost += count;
+                }
+                let (workload, process) = self.attributor.on(&event);
+                self.correlator.on(Attributed { event, workload, process }, out);
+            }
+            Err(error) => {
+                self.counters.undecodable += 1;
+                if self.first_error.is_none() {
+                    tracing::warn!("a record could not be decoded: {error}; later ones are only counted");
+                    self.first_error = Some(error);
+                }
+            }
+        }
+    }
+
+    /// Reports what is over by now: queries without an answer, searches that came to rest.
+    pub fn expire(&mut self, now: Mono, out: &mut Vec<Observation>) {
+        self.correlator.expire(now, out);
+    }
+
+    /// What went through.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// What attribution did.
+    #[must_use]
+    pub fn attribution(&self) -> attribute::Stats {
+        self.attributor.stats()
+    }
+
+    /// What correlation had to forget.
+    #[must_use]
+    pub fn correlation(&self) -> correlate::Counters {
+        self.correlator.counters()
+    }
+
+    /// Names of pods learned since the last call, for a capture file.
+    pub fn take_learned(&mut self) -> Vec<attribute::PodName> {
+        self.attributor.take_learned()
+    }
+}
