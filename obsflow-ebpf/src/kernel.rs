@@ -44,35 +44,35 @@ fn read_global<T>(global: *const T, at: usize) -> u32 {
 
 /// Behind [`setting!`]: the integer at a byte offset of the settings.
 #[inline(always)]
-pub fn read_setting<T: Copy>(at: usize) -> T {
+pub(crate) fn read_setting<T: Copy>(at: usize) -> T {
     // SAFETY: plain integers; the offset is of a member of that type.
     unsafe { core::ptr::read_volatile(SETTINGS.as_ptr().byte_add(at).cast::<T>()) }
 }
 
 /// `TCP_ESTABLISHED` of `include/net/tcp_states.h`.
-pub const TCP_ESTABLISHED: u32 = 1;
+pub(crate) const TCP_ESTABLISHED: u32 = 1;
 /// `TCP_SYN_SENT`.
-pub const TCP_SYN_SENT: u32 = 2;
+pub(crate) const TCP_SYN_SENT: u32 = 2;
 /// `TCP_FIN_WAIT2`.
-pub const TCP_FIN_WAIT2: u32 = 5;
+pub(crate) const TCP_FIN_WAIT2: u32 = 5;
 /// `TCP_TIME_WAIT`.
-pub const TCP_TIME_WAIT: u32 = 6;
+pub(crate) const TCP_TIME_WAIT: u32 = 6;
 /// `TCP_CLOSE`.
-pub const TCP_CLOSE: u32 = 7;
+pub(crate) const TCP_CLOSE: u32 = 7;
 /// `TCP_LAST_ACK`.
-pub const TCP_LAST_ACK: u32 = 9;
+pub(crate) const TCP_LAST_ACK: u32 = 9;
 /// `TCP_CLOSING`.
-pub const TCP_CLOSING: u32 = 11;
+pub(crate) const TCP_CLOSING: u32 = 11;
 /// `TCP_NEW_SYN_RECV`.
-pub const TCP_NEW_SYN_RECV: u32 = 12;
+pub(crate) const TCP_NEW_SYN_RECV: u32 = 12;
 /// Bit `SOCK_DONE` of `enum sock_flags` (`include/net/sock.h`).
 const SOCK_DONE: usize = 1 << 1;
 /// `AF_INET6`.
-pub const AF_INET6: u16 = 10;
+pub(crate) const AF_INET6: u16 = 10;
 
 /// Reads kernel memory at `base + offset`.
 #[inline(always)]
-pub fn read<T: Copy>(base: usize, offset: usize) -> Option<T> {
+pub(crate) fn read<T: Copy>(base: usize, offset: usize) -> Option<T> {
     let mut value = MaybeUninit::<T>::uninit();
     // SAFETY: the helper checks the address and writes the whole value when it returns 0.
     unsafe {
@@ -94,7 +94,7 @@ pub fn read<T: Copy>(base: usize, offset: usize) -> Option<T> {
 /// # Safety
 /// `to` must be valid.
 #[inline(always)]
-pub unsafe fn read_to<T>(base: usize, offset: usize, to: *mut T) -> bool {
+pub(crate) unsafe fn read_to<T>(base: usize, offset: usize, to: *mut T) -> bool {
     // SAFETY: forwarded to the caller; the helper checks the source and zeroes the destination when it faults.
     unsafe { bpf_probe_read_kernel(to.cast(), size_of::<T>() as u32, (base + offset) as *const c_void) == 0 }
 }
@@ -102,7 +102,7 @@ pub unsafe fn read_to<T>(base: usize, offset: usize, to: *mut T) -> bool {
 /// An IPv4 address as `::ffff:a.b.c.d`. `v4` is the address as it lies in memory, read as one word; built from words,
 /// because sixteen single bytes cost sixteen places on a stack of 512 bytes.
 #[inline(always)]
-pub fn mapped(v4: u32) -> [u8; 16] {
+pub(crate) fn mapped(v4: u32) -> [u8; 16] {
     let words = [0, (u64::from(v4) << 32 | 0xffff_0000).to_le()];
     // SAFETY: same size, no invalid values.
     unsafe { core::mem::transmute::<[u64; 2], [u8; 16]>(words) }
@@ -113,7 +113,7 @@ pub fn mapped(v4: u32) -> [u8; 16] {
 /// # Safety
 /// Both must be valid, aligned to eight bytes, and the size a multiple of eight.
 #[inline(always)]
-pub unsafe fn copy<T>(to: *mut T, from: *const T) {
+pub(crate) unsafe fn copy<T>(to: *mut T, from: *const T) {
     const { assert!(size_of::<T>().is_multiple_of(8)) };
     // SAFETY: forwarded to the caller.
     unsafe { core::ptr::copy_nonoverlapping(from.cast::<u64>(), to.cast::<u64>(), size_of::<T>() / 8) };
@@ -121,7 +121,7 @@ pub unsafe fn copy<T>(to: *mut T, from: *const T) {
 
 /// A `struct sock *` that a BTF tracepoint passed: the verifier knows its type, so members are read directly.
 #[derive(Clone, Copy)]
-pub struct Sock(pub *const c_void);
+pub(crate) struct Sock(pub *const c_void);
 
 impl Sock {
     /// Reads a member of `struct sock` without a helper call.
@@ -136,35 +136,35 @@ impl Sock {
 
     /// Remote port.
     #[inline(always)]
-    pub fn remote_port(self) -> u16 {
+    pub(crate) fn remote_port(self) -> u16 {
         // SAFETY: `sock` arguments of BTF tracepoints only.
         u16::from_be(unsafe { self.direct::<u16>(offset!(skc_dport)) })
     }
 
     /// Local port.
     #[inline(always)]
-    pub fn local_port(self) -> u16 {
+    pub(crate) fn local_port(self) -> u16 {
         // SAFETY: as above.
         unsafe { self.direct::<u16>(offset!(skc_num)) }
     }
 
     /// Address family.
     #[inline(always)]
-    pub fn family(self) -> u16 {
+    pub(crate) fn family(self) -> u16 {
         // SAFETY: as above.
         unsafe { self.direct::<u16>(offset!(skc_family)) }
     }
 
     /// TCP state.
     #[inline(always)]
-    pub fn state(self) -> u8 {
+    pub(crate) fn state(self) -> u8 {
         // SAFETY: as above.
         unsafe { self.direct::<u8>(offset!(skc_state)) }
     }
 
     /// Socket cookie; 0 when the kernel is too old to make one here and none was made before.
     #[inline(always)]
-    pub fn cookie(self) -> u64 {
+    pub(crate) fn cookie(self) -> u64 {
         if setting!(u32, tracing_cookie) != 0 {
             // SAFETY: the helper takes a `struct sock *` with BTF type.
             unsafe { bpf_get_socket_cookie(self.0.cast_mut()) }
@@ -178,7 +178,7 @@ impl Sock {
     /// # Safety
     /// `to` must be valid and aligned to eight bytes.
     #[inline(always)]
-    pub unsafe fn tuple(self, protocol: u8, to: *mut Tuple) {
+    pub(crate) unsafe fn tuple(self, protocol: u8, to: *mut Tuple) {
         let base = self.0 as usize;
         // SAFETY: forwarded to the caller.
         unsafe {
@@ -198,14 +198,14 @@ impl Sock {
 
     /// Inode of the network namespace.
     #[inline(always)]
-    pub fn netns(self) -> u32 {
+    pub(crate) fn netns(self) -> u32 {
         let net: usize = read(self.0 as usize, offset!(skc_net)).unwrap_or(0);
         read(net, offset!(net_inum)).unwrap_or(0)
     }
 
     /// `sk_err` and `sk_err_soft`.
     #[inline(always)]
-    pub fn errors(self) -> (u32, u32) {
+    pub(crate) fn errors(self) -> (u32, u32) {
         let base = self.0 as usize;
         (
             read(base, offset!(sk_err)).unwrap_or(0),
@@ -215,13 +215,13 @@ impl Sock {
 
     /// IP protocol.
     #[inline(always)]
-    pub fn protocol(self) -> u16 {
+    pub(crate) fn protocol(self) -> u16 {
         read(self.0 as usize, offset!(sk_protocol)).unwrap_or(0)
     }
 
     /// `bytes_acked` and `bytes_received` of a TCP socket.
     #[inline(always)]
-    pub fn tcp_bytes(self) -> (u64, u64) {
+    pub(crate) fn tcp_bytes(self) -> (u64, u64) {
         let base = self.0 as usize;
         (
             read(base, offset!(bytes_acked)).unwrap_or(0),
@@ -231,13 +231,13 @@ impl Sock {
 
     /// Whether the peer's FIN was received: only then the kernel sets this flag.
     #[inline(always)]
-    pub fn fin_received(self) -> bool {
+    pub(crate) fn fin_received(self) -> bool {
         read::<usize>(self.0 as usize, offset!(skc_flags)).unwrap_or(0) & SOCK_DONE != 0
     }
 
     /// `snd_una` and `rcv_nxt` of a TCP socket: right after the handshake, offset 0 of both streams.
     #[inline(always)]
-    pub fn tcp_sequence(self) -> (u32, u32) {
+    pub(crate) fn tcp_sequence(self) -> (u32, u32) {
         let base = self.0 as usize;
         (
             read(base, offset!(snd_una)).unwrap_or(0),
@@ -247,7 +247,7 @@ impl Sock {
 
     /// Id of the cgroup v2 the socket was made in; 0 when unknown.
     #[inline(always)]
-    pub fn cgroup(self) -> u64 {
+    pub(crate) fn cgroup(self) -> u64 {
         let cgroup: usize = read(self.0 as usize, offset!(sk_cgrp_data)).unwrap_or(0);
         // Before 5.15 the lowest bit says that these are v1 class ids, not a pointer.
         if cgroup == 0 || cgroup & 1 != 0 {
@@ -259,20 +259,20 @@ impl Sock {
 
 /// Id of the cgroup at `cgroup`.
 #[inline(always)]
-pub fn cgroup_id(cgroup: usize) -> u64 {
+pub(crate) fn cgroup_id(cgroup: usize) -> u64 {
     let kn: usize = read(cgroup, offset!(cgroup_kn)).unwrap_or(0);
     read(kn, offset!(kn_id)).unwrap_or(0)
 }
 
 /// Hierarchy of the cgroup at `cgroup`: 0 is cgroup v2.
 #[inline(always)]
-pub fn cgroup_hierarchy(cgroup: usize) -> i32 {
+pub(crate) fn cgroup_hierarchy(cgroup: usize) -> i32 {
     let root: usize = read(cgroup, offset!(cgroup_root)).unwrap_or(0);
     read(root, offset!(root_hierarchy_id)).unwrap_or(-1)
 }
 
 /// The calling process, not the calling thread.
-pub struct Caller {
+pub(crate) struct Caller {
     /// Process id.
     pub pid: u32,
     /// Name of the process: its main thread's.
@@ -283,7 +283,7 @@ pub struct Caller {
 
 /// Who runs now.
 #[inline(always)]
-pub fn caller() -> Caller {
+pub(crate) fn caller() -> Caller {
     // SAFETY: the helper has no preconditions.
     let task = unsafe { bpf_get_current_task() } as usize;
     let leader: usize = read(task, offset!(task_group_leader)).unwrap_or(task);
@@ -298,13 +298,13 @@ pub fn caller() -> Caller {
 
 /// `(process id, thread id)` of the caller, in tracing programs.
 #[inline(always)]
-pub fn pid_tid() -> (u32, u32) {
+pub(crate) fn pid_tid() -> (u32, u32) {
     let both = bpf_get_current_pid_tgid();
     ((both >> 32) as u32, both as u32)
 }
 
 /// No destination asked for: all zero.
-pub const NO_PEER: Peer = Peer {
+pub(crate) const NO_PEER: Peer = Peer {
     addr: [0; 16],
     port: 0,
     pad: [0; 6],
@@ -312,18 +312,18 @@ pub const NO_PEER: Peer = Peer {
 
 /// The members of a `struct sk_buff` that a drop needs, read through the helper.
 #[derive(Clone, Copy)]
-pub struct Skb(pub usize);
+pub(crate) struct Skb(pub usize);
 
 impl Skb {
     /// Ethernet protocol in host order.
     #[inline(always)]
-    pub fn protocol(self) -> u16 {
+    pub(crate) fn protocol(self) -> u16 {
         u16::from_be(read(self.0, offset!(skb_protocol)).unwrap_or(0))
     }
 
     /// Address of the IP header.
     #[inline(always)]
-    pub fn network_header(self) -> usize {
+    pub(crate) fn network_header(self) -> usize {
         let head: usize = read(self.0, offset!(skb_head)).unwrap_or(0);
         let header: u16 = read(self.0, offset!(skb_network_header)).unwrap_or(u16::MAX);
         // The kernel marks an unset header with all ones.
@@ -336,7 +336,7 @@ impl Skb {
 
     /// The socket, if the packet has a full one.
     #[inline(always)]
-    pub fn sock(self) -> Option<Sock> {
+    pub(crate) fn sock(self) -> Option<Sock> {
         let sk: usize = read(self.0, offset!(skb_sk)).unwrap_or(0);
         if sk == 0 {
             return None;
@@ -351,7 +351,7 @@ impl Skb {
 
     /// `(interface index, inode of its network namespace)`.
     #[inline(always)]
-    pub fn device(self) -> (u32, u32) {
+    pub(crate) fn device(self) -> (u32, u32) {
         let dev: usize = read(self.0, offset!(skb_dev)).unwrap_or(0);
         if dev == 0 {
             return (0, 0);
@@ -366,13 +366,13 @@ impl Skb {
 
 /// Cookie of a socket that is not a trusted BTF pointer; 0 when none was made yet.
 #[inline(always)]
-pub fn stored_cookie(sock: Sock) -> u64 {
+pub(crate) fn stored_cookie(sock: Sock) -> u64 {
     read(sock.0 as usize, offset!(skc_cookie)).unwrap_or(0)
 }
 
 /// The `struct sock` of a `struct socket`.
 #[inline(always)]
-pub fn socket_sock(socket: usize) -> Option<Sock> {
+pub(crate) fn socket_sock(socket: usize) -> Option<Sock> {
     let sk: usize = read(socket, offset!(socket_sk)).unwrap_or(0);
     if sk == 0 {
         None

@@ -8,47 +8,48 @@ use obsflow_ebpf::abi::names::DROP_REASONS_LEN;
 
 /// Records to user space.
 #[map]
-pub static EVENTS: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
+pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
 
 /// Class of every port; user space changes it while programs run.
 #[map]
-pub static PORT_CLASS: Array<u8> = Array::with_max_entries(1 << 16, 0);
+pub(crate) static PORT_CLASS: Array<u8> = Array::with_max_entries(1 << 16, 0);
 
 /// Which drop reasons are reported.
 #[map]
-pub static DROP_REASONS: Array<u8> = Array::with_max_entries(DROP_REASONS_LEN, 0);
+pub(crate) static DROP_REASONS: Array<u8> = Array::with_max_entries(DROP_REASONS_LEN, 0);
 
 /// Watched connections by socket cookie.
 #[map]
-pub static CONNS: HashMap<u64, Conn> = HashMap::with_max_entries(16_384, 0);
+pub(crate) static CONNS: HashMap<u64, Conn> = HashMap::with_max_entries(16_384, 0);
 
 /// Sockets that talk to name servers. Least recently used entries go first: what is lost is a name, not an event.
 #[map]
-pub static UDP_ORIGINS: LruHashMap<u64, UdpOrigin> = LruHashMap::with_max_entries(16_384, 0);
+pub(crate) static UDP_ORIGINS: LruHashMap<u64, UdpOrigin> = LruHashMap::with_max_entries(16_384, 0);
 
 /// Numbers that are true right now.
 #[map]
-pub static LIVE: Array<u64> = Array::with_max_entries(live::END, 0);
+pub(crate) static LIVE: Array<u64> = Array::with_max_entries(live::END, 0);
 
 /// Counters of the kernel side itself.
 #[map]
-pub static STATS: PerCpuArray<u64> = PerCpuArray::with_max_entries(stat::END, 0);
+pub(crate) static STATS: PerCpuArray<u64> = PerCpuArray::with_max_entries(stat::END, 0);
 
 /// Connections by cgroup, port and outcome.
 #[map]
-pub static CONN_COUNTS: PerCpuHashMap<ConnCountKey, u64> = PerCpuHashMap::with_max_entries(16_384, 0);
+pub(crate) static CONN_COUNTS: PerCpuHashMap<ConnCountKey, u64> = PerCpuHashMap::with_max_entries(16_384, 0);
 
 /// DNS messages by cgroup and rcode.
 #[map]
-pub static DNS_COUNTS: PerCpuHashMap<DnsCountKey, u64> = PerCpuHashMap::with_max_entries(8_192, 0);
+pub(crate) static DNS_COUNTS: PerCpuHashMap<DnsCountKey, u64> = PerCpuHashMap::with_max_entries(8_192, 0);
 
 /// Outer packets by tunnel peer.
 #[map]
-pub static TUNNEL_COUNTS: PerCpuHashMap<TunnelKey, TunnelCount> = PerCpuHashMap::with_max_entries(4_096, 0);
+pub(crate) static TUNNEL_COUNTS: PerCpuHashMap<TunnelKey, TunnelCount> =
+    PerCpuHashMap::with_max_entries(4_096, 0);
 
 /// Class bits of `port`.
 #[inline(always)]
-pub fn class(port: u16) -> u8 {
+pub(crate) fn class(port: u16) -> u8 {
     match PORT_CLASS.get_ptr(u32::from(port)) {
         // SAFETY: a map value lives as long as the program.
         Some(class) => unsafe { class.read_volatile() },
@@ -58,13 +59,13 @@ pub fn class(port: u16) -> u8 {
 
 /// Whether connections to a port of this class are followed.
 #[inline(always)]
-pub const fn tcp_watched(class: u8) -> bool {
+pub(crate) const fn tcp_watched(class: u8) -> bool {
     class & (port_class::TELEMETRY | port_class::DNS) != 0
 }
 
 /// One of [`live`].
 #[inline(always)]
-pub fn live(index: u32) -> u64 {
+pub(crate) fn live(index: u32) -> u64 {
     match LIVE.get_ptr(index) {
         // SAFETY: a map value lives as long as the program.
         Some(value) => unsafe { value.read_volatile() },
@@ -74,7 +75,7 @@ pub fn live(index: u32) -> u64 {
 
 /// Changes one of [`live`]; `by` may be `u64::MAX` for minus one.
 #[inline(always)]
-pub fn change_live(index: u32, by: u64) {
+pub(crate) fn change_live(index: u32, by: u64) {
     if let Some(value) = LIVE.get_ptr_mut(index) {
         crate::emit::add(value, by);
     }

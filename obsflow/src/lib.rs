@@ -13,6 +13,8 @@ pub mod filter;
 pub mod flow;
 pub mod kernel;
 pub mod model;
+pub mod pipeline;
+pub mod session;
 pub mod sinks;
 #[cfg(test)]
 mod testing;

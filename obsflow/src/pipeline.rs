@@ -5,9 +5,8 @@ use bytes::Bytes;
 use crate::attribute::{self, Attributor};
 use crate::correlate::{self, Correlator};
 use crate::decode::{self, DecodeError};
-use crate::model::attributed::Attributed;
 use crate::model::event::EventBody;
-use crate::model::{Mono, Observation};
+use crate::model::{Event, Mono, Observation};
 
 /// What went through, since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,19 +32,30 @@ impl Pipeline {
     /// Puts the stages together.
     #[must_use]
     pub fn new(attributor: Attributor, correlator: Correlator) -> Self {
-        Self { attributor, correlator, counters: Counters::default(), first_error: None }
+        Self {
+            attributor,
+            correlator,
+            counters: Counters::default(),
+            first_error: None,
+        }
     }
 
     /// Takes one record; what it means is added to `out`.
     pub fn feed(&mut self, record: Bytes, out: &mut Vec<Observation>) {
+        self.feed_with(record, out, |_| {});
+    }
+
+    /// Takes one record, as [`Self::feed`] does, and shows its event to `seen` on the way.
+    pub fn feed_with(&mut self, record: Bytes, out: &mut Vec<Observation>, mut seen: impl FnMut(&Event)) {
         match decode::decode(record) {
             Ok(event) => {
                 self.counters.seen += 1;
                 if let EventBody::Lost { count } = event.body {
                     self.counters.lost += count;
                 }
-                let (workload, process) = self.attributor.on(&event);
-                self.correlator.on(Attributed { event, workload, process }, out);
+                seen(&event);
+                let attributed = self.attributor.attribute(event);
+                self.correlator.on(attributed, out);
             }
             Err(error) => {
                 self.counters.undecodable += 1;

@@ -17,13 +17,13 @@ use crate::kernel::{cgroup_hierarchy, cgroup_id};
 const PATH: usize = 464;
 
 #[btf_tracepoint(function = "cgroup_mkdir")]
-pub fn cgroup_made(ctx: BtfTracePointContext) -> i32 {
+pub(crate) fn cgroup_made(ctx: BtfTracePointContext) -> i32 {
     record(&ctx, kind::CGROUP);
     0
 }
 
 #[btf_tracepoint(function = "cgroup_rmdir")]
-pub fn cgroup_gone(ctx: BtfTracePointContext) -> i32 {
+pub(crate) fn cgroup_gone(ctx: BtfTracePointContext) -> i32 {
     record(&ctx, kind::CGROUP_GONE);
     0
 }

@@ -26,7 +26,7 @@ const UDP: u32 = 17;
 const ALLOW: i32 = 1;
 
 #[cgroup_sock_addr(connect4)]
-pub fn connect4(ctx: SockAddrContext) -> i32 {
+pub(crate) fn connect4(ctx: SockAddrContext) -> i32 {
     if let Some((port, class)) = watched(&ctx) {
         origin(&ctx, peer4(&ctx, port), class);
     }
@@ -34,7 +34,7 @@ pub fn connect4(ctx: SockAddrContext) -> i32 {
 }
 
 #[cgroup_sock_addr(connect6)]
-pub fn connect6(ctx: SockAddrContext) -> i32 {
+pub(crate) fn connect6(ctx: SockAddrContext) -> i32 {
     if let Some((port, class)) = watched(&ctx) {
         origin(&ctx, peer6(&ctx, port), class);
     }
@@ -42,7 +42,7 @@ pub fn connect6(ctx: SockAddrContext) -> i32 {
 }
 
 #[cgroup_sock_addr(sendmsg4)]
-pub fn sendmsg4(ctx: SockAddrContext) -> i32 {
+pub(crate) fn sendmsg4(ctx: SockAddrContext) -> i32 {
     if let Some((port, class)) = watched(&ctx) {
         origin(&ctx, peer4(&ctx, port), class);
     }
@@ -50,7 +50,7 @@ pub fn sendmsg4(ctx: SockAddrContext) -> i32 {
 }
 
 #[cgroup_sock_addr(sendmsg6)]
-pub fn sendmsg6(ctx: SockAddrContext) -> i32 {
+pub(crate) fn sendmsg6(ctx: SockAddrContext) -> i32 {
     if let Some((port, class)) = watched(&ctx) {
         origin(&ctx, peer6(&ctx, port), class);
     }
@@ -173,7 +173,7 @@ fn failed(cookie: u64, error: u32) {
 const EINPROGRESS: i32 = 115;
 
 #[fexit(function = "inet_stream_connect")]
-pub fn connect_exit(ctx: FExitContext) -> i32 {
+pub(crate) fn connect_exit(ctx: FExitContext) -> i32 {
     let ret: i32 = ctx.arg(4);
     if ret >= 0 || ret == -EINPROGRESS {
         return 0;

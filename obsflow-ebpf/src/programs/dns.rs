@@ -17,7 +17,7 @@ const MAX: u32 = 4096;
 /// Looks at a UDP packet of a resolver's socket. Returns nothing of use.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn dns_message(skb: *mut __sk_buff, ingress: u32) -> u32 {
+pub(super) extern "C" fn dns_message(skb: *mut __sk_buff, ingress: u32) -> u32 {
     let ingress = ingress != 0;
     let Some(packet) = Packet::parse(skb) else {
         return 0;

@@ -31,7 +31,7 @@ const TUNNELS_ONLY: u8 = 2;
 const TAIL: usize = 272;
 
 #[btf_tracepoint(function = "kfree_skb")]
-pub fn skb_drop(ctx: BtfTracePointContext) -> i32 {
+pub(crate) fn skb_drop(ctx: BtfTracePointContext) -> i32 {
     let location: u64 = ctx.arg(1);
     let mut tunnels_only = false;
     let reason = if setting!(u32, drop_reasons) != 0 {

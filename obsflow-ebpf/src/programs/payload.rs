@@ -53,7 +53,7 @@ fn stream(cookie: u64, ingress: bool) -> Option<(*mut Conn, *mut Stream)> {
 /// Looks at a TCP packet of a watched socket. Returns nothing of use.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn tcp_segment(skb: *mut __sk_buff, ingress: u32) -> u32 {
+pub(super) extern "C" fn tcp_segment(skb: *mut __sk_buff, ingress: u32) -> u32 {
     if setting!(u32, payload) == 0 {
         return 0;
     }
@@ -213,7 +213,7 @@ unsafe fn recognise(skb: *mut __sk_buff, stream: *mut Stream, ingress: u32) {
 /// Looks at the next frame of the segment at hand: 1 when there may be another one behind it.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn h2_frame(skb: *mut __sk_buff, cookie: u64, ingress: u32) -> u32 {
+pub(super) extern "C" fn h2_frame(skb: *mut __sk_buff, cookie: u64, ingress: u32) -> u32 {
     let Some((_, stream)) = stream(cookie, ingress != 0) else {
         return 0;
     };
@@ -277,7 +277,13 @@ fn max(a: u64, b: u64) -> u64 {
 /// Emits up to `wanted` bytes of the segment at hand from stream offset `from` on. Returns nothing of use.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn capture(skb: *mut __sk_buff, cookie: u64, ingress: u32, from: u64, wanted: u64) -> u32 {
+pub(super) extern "C" fn capture(
+    skb: *mut __sk_buff,
+    cookie: u64,
+    ingress: u32,
+    from: u64,
+    wanted: u64,
+) -> u32 {
     let Some((conn, stream)) = stream(cookie, ingress != 0) else {
         return 0;
     };

@@ -14,14 +14,14 @@ use crate::emit::{header, reserve};
 use crate::kernel;
 
 #[btf_tracepoint(function = "sched_process_exec")]
-pub fn process_exec(_ctx: BtfTracePointContext) -> i32 {
+pub(crate) fn process_exec(_ctx: BtfTracePointContext) -> i32 {
     let (pid, _) = kernel::pid_tid();
     record(kind::EXEC, pid);
     0
 }
 
 #[btf_tracepoint(function = "sched_process_exit")]
-pub fn process_exit(_ctx: BtfTracePointContext) -> i32 {
+pub(crate) fn process_exit(_ctx: BtfTracePointContext) -> i32 {
     let (pid, tid) = kernel::pid_tid();
     if pid == tid {
         record(kind::EXIT, pid);

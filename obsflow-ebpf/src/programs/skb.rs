@@ -29,13 +29,13 @@ const UDP: u8 = 17;
 const UDP_HEADER: u32 = 8;
 
 #[cgroup_skb(egress)]
-pub fn skb_egress(ctx: SkBuffContext) -> i32 {
+pub(crate) fn skb_egress(ctx: SkBuffContext) -> i32 {
     packet(ctx.skb.skb, false);
     ALLOW
 }
 
 #[cgroup_skb(ingress)]
-pub fn skb_ingress(ctx: SkBuffContext) -> i32 {
+pub(crate) fn skb_ingress(ctx: SkBuffContext) -> i32 {
     packet(ctx.skb.skb, true);
     ALLOW
 }
@@ -66,7 +66,7 @@ fn packet(skb: *mut __sk_buff, ingress: bool) {
 }
 
 /// What both families of hooks need of the headers.
-pub struct Packet {
+pub(super) struct Packet {
     /// 4 or 6.
     version: u8,
     /// Source port.
@@ -84,7 +84,7 @@ pub struct Packet {
 impl Packet {
     /// Reads IP and the ports by direct access: these headers are linear.
     #[inline(always)]
-    pub fn parse(skb: *mut __sk_buff) -> Option<Self> {
+    pub(super) fn parse(skb: *mut __sk_buff) -> Option<Self> {
         // SAFETY: the kernel's context.
         let (start, end, len) = unsafe { ((*skb).data as usize, (*skb).data_end as usize, (*skb).len) };
         if start + 20 > end {
@@ -144,7 +144,7 @@ impl Packet {
     /// # Safety
     /// `to` must be valid and aligned to eight bytes.
     #[inline(always)]
-    pub unsafe fn tuple(&self, skb: *mut __sk_buff, ingress: bool, to: *mut Tuple) {
+    pub(super) unsafe fn tuple(&self, skb: *mut __sk_buff, ingress: bool, to: *mut Tuple) {
         // SAFETY: forwarded to the caller.
         unsafe {
             let (source, dest) = if ingress {
@@ -175,21 +175,21 @@ impl Packet {
 
     /// Offset of a UDP payload.
     #[inline(always)]
-    pub fn udp_payload(&self) -> u32 {
+    pub(super) fn udp_payload(&self) -> u32 {
         self.transport + UDP_HEADER
     }
 }
 
 /// Cookie of the packet's socket.
 #[inline(always)]
-pub fn cookie(skb: *mut __sk_buff) -> u64 {
+pub(super) fn cookie(skb: *mut __sk_buff) -> u64 {
     // SAFETY: the helper takes the context.
     unsafe { bpf_get_socket_cookie(skb.cast()) }
 }
 
 /// Cgroup of the packet's socket.
 #[inline(always)]
-pub fn cgroup(skb: *mut __sk_buff) -> u64 {
+pub(super) fn cgroup(skb: *mut __sk_buff) -> u64 {
     // SAFETY: the helper takes the context.
     unsafe { bpf_skb_cgroup_id(skb) }
 }
@@ -199,7 +199,7 @@ pub fn cgroup(skb: *mut __sk_buff) -> u64 {
 /// # Safety
 /// `to` must have room for `len` bytes.
 #[inline(always)]
-pub unsafe fn load_bytes(skb: *mut __sk_buff, offset: u32, to: *mut u8, len: u32) -> bool {
+pub(super) unsafe fn load_bytes(skb: *mut __sk_buff, offset: u32, to: *mut u8, len: u32) -> bool {
     // SAFETY: forwarded to the caller.
     unsafe { aya_ebpf::helpers::generated::bpf_skb_load_bytes(skb.cast(), offset, to.cast(), len) == 0 }
 }

@@ -17,7 +17,7 @@ use crate::maps::{UDP_ORIGINS, class};
 const UDP: u8 = 17;
 
 #[btf_tracepoint(function = "inet_sk_error_report")]
-pub fn sock_error(ctx: BtfTracePointContext) -> i32 {
+pub(crate) fn sock_error(ctx: BtfTracePointContext) -> i32 {
     let sock = Sock(ctx.arg(0));
     if class(sock.remote_port()) & port_class::DNS == 0 || sock.protocol() != u16::from(UDP) {
         return 0;

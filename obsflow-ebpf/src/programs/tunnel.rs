@@ -24,13 +24,13 @@ const ETHERNET: usize = 14;
 
 /// The packet goes on to the next program: `TC_ACT_UNSPEC` and `TCX_NEXT` are the same number.
 #[classifier]
-pub fn tunnel_egress(ctx: TcContext) -> i32 {
+pub(crate) fn tunnel_egress(ctx: TcContext) -> i32 {
     packet::<false>(&ctx);
     TC_ACT_UNSPEC
 }
 
 #[classifier]
-pub fn tunnel_ingress(ctx: TcContext) -> i32 {
+pub(crate) fn tunnel_ingress(ctx: TcContext) -> i32 {
     packet::<true>(&ctx);
     TC_ACT_UNSPEC
 }

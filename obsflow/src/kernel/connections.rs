@@ -38,7 +38,9 @@ impl ConnectionMap {
     /// # Errors
     /// When it is missing or of another type.
     pub fn take(ebpf: &mut Ebpf) -> Result<Self, LoadError> {
-        Ok(Self { map: take(ebpf, names::CONNS)? })
+        Ok(Self {
+            map: take(ebpf, names::CONNS)?,
+        })
     }
 
     /// Lets the hooks follow a connection that is older than they are. False when they know it already.
@@ -53,7 +55,11 @@ impl ConnectionMap {
         conn.netns = adopted.header.netns;
         conn.flags = conn_flag::ADOPTED;
         conn.tuple = adopted.tuple;
-        conn.asked = Peer { addr: adopted.tuple.remote, port: adopted.tuple.remote_port, pad: [0; 6] };
+        conn.asked = Peer {
+            addr: adopted.tuple.remote,
+            port: adopted.tuple.remote_port,
+            pad: [0; 6],
+        };
         conn.comm = adopted.comm;
         match self.map.insert(adopted.header.cookie, Raw(conn), NO_EXIST) {
             Ok(()) => Ok(true),
@@ -73,7 +79,9 @@ impl ConnectionMap {
         }
         let mut failed = Vec::new();
         for cookie in self.map.keys().flatten().collect::<Vec<_>>() {
-            let Ok(Raw(conn)) = self.map.get(&cookie, 0) else { continue };
+            let Ok(Raw(conn)) = self.map.get(&cookie, 0) else {
+                continue;
+            };
             let begun = conn.flags & (conn_flag::ATTEMPTED | conn_flag::ADOPTED) != 0;
             if begun || now.0.saturating_sub(conn.start_ns) < FAILED_AFTER_NS {
                 continue;

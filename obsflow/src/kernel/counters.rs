@@ -24,7 +24,13 @@ macro_rules! pod {
         )*
     };
 }
-pod!(ConnCountKey, DnsCountKey, TunnelKey, TunnelCount, obsflow_ebpf::abi::conn::Conn);
+pod!(
+    ConnCountKey,
+    DnsCountKey,
+    TunnelKey,
+    TunnelCount,
+    obsflow_ebpf::abi::conn::Conn
+);
 
 /// Counters of the kernel side itself, summed over the CPUs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -82,7 +88,10 @@ impl CounterMaps {
     }
 
     fn stat(&self, index: u32) -> u64 {
-        self.stats.get(&index, 0).map(|values| values.iter().sum()).unwrap_or(0)
+        self.stats
+            .get(&index, 0)
+            .map(|values| values.iter().sum())
+            .unwrap_or(0)
     }
 
     /// Counters of the kernel side itself.
@@ -107,7 +116,9 @@ impl CounterMaps {
     /// All records that the ring had no room for.
     #[must_use]
     pub fn lost_total(&self) -> u64 {
-        (1..kind::KERNEL_END).map(|kind| self.stat(stat::LOST + u32::from(kind))).sum()
+        (1..kind::KERNEL_END)
+            .map(|kind| self.stat(stat::LOST + u32::from(kind)))
+            .sum()
     }
 
     /// Connects whose SYN was not made: those under way, and those that failed synchronously and were not taken yet.
@@ -155,11 +166,13 @@ impl CounterMaps {
             .iter()
             .flatten()
             .map(|(key, values)| {
-                let sum = values.iter().fold(TunnelCount::default(), |sum, value| TunnelCount {
-                    packets: sum.packets + value.0.packets,
-                    bytes: sum.bytes + value.0.bytes,
-                    last_ns: sum.last_ns.max(value.0.last_ns),
-                });
+                let sum = values
+                    .iter()
+                    .fold(TunnelCount::default(), |sum, value| TunnelCount {
+                        packets: sum.packets + value.0.packets,
+                        bytes: sum.bytes + value.0.bytes,
+                        last_ns: sum.last_ns.max(value.0.last_ns),
+                    });
                 (key.0, sum)
             })
             .collect()
@@ -171,8 +184,12 @@ pub(super) fn take<T>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, LoadErro
 where
     T: TryFrom<aya::maps::Map, Error = aya::maps::MapError>,
 {
-    let map = ebpf
-        .take_map(name)
-        .ok_or_else(|| LoadError::Map { name, reason: "it was taken already or is not in the object".into() })?;
-    T::try_from(map).map_err(|error| LoadError::Map { name, reason: error.to_string() })
+    let map = ebpf.take_map(name).ok_or_else(|| LoadError::Map {
+        name,
+        reason: "it was taken already or is not in the object".into(),
+    })?;
+    T::try_from(map).map_err(|error| LoadError::Map {
+        name,
+        reason: error.to_string(),
+    })
 }

@@ -2,6 +2,8 @@
 
 pub mod btf;
 pub mod cgroupfs;
+pub mod connections;
+pub mod counters;
 pub mod hooks;
 pub mod info;
 pub mod load;

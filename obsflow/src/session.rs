@@ -1,0 +1,585 @@
+//! Watching this node: hooks attached, the ring drained, records made that the hooks cannot make, everything passed
+//! through the pipeline to a sink. Synchronous, on one thread; the ring buffer is the queue in front of it, and what it
+//! cannot hold is counted by the kernel side.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::fs::File;
+use std::io;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use obsflow_ebpf::abi::record::{self, Header, kind, name_space};
+use zerocopy::{FromBytes as _, IntoBytes as _};
+
+use crate::attribute::{self, Attributor, PodName, ThisMachine};
+use crate::cli::AttachArg;
+use crate::config::Live;
+use crate::correlate::{self, Correlator};
+use crate::kernel::cgroupfs::{self, Cgroup, CgroupError, CgroupFs};
+use crate::kernel::connections::ConnectionMap;
+use crate::kernel::counters::{CounterMaps, Stats};
+use crate::kernel::hooks::{Hook, State};
+use crate::kernel::load::{self, LoadConfig, LoadError, Loaded};
+use crate::kernel::netns::Namespace;
+use crate::kernel::ring::RingReader;
+use crate::kernel::sockdiag::{self, Monitor, Places};
+use crate::kernel::{info, ports, route, symbols};
+use crate::model::event::ip;
+use crate::model::{Mono, Observation};
+use crate::pipeline::Pipeline;
+
+/// Records taken from the ring before anything else gets its turn.
+const BATCH: usize = 2048;
+/// How long to wait for more when the ring is empty: short after traffic, longer when all is quiet.
+const TICK: Duration = Duration::from_millis(20);
+/// See [`TICK`].
+const QUIET_TICK: Duration = Duration::from_millis(50);
+/// How often losses, failed connects and log lines are looked after.
+const HOUSEKEEPING: Duration = Duration::from_secs(1);
+/// Kernel functions named in a capture.
+const MAX_NAMED: usize = 4096;
+/// Payload records a connection may emit in a second.
+const PAYLOAD_PER_SECOND: u32 = 128;
+
+/// Watching could not begin, or had to end.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// The programs.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// The cgroup file system.
+    #[error(transparent)]
+    Cgroup(#[from] CgroupError),
+    /// Another obsflow.
+    #[error(
+        "another obsflow watches {0} already; end it first, or watch another cgroup with --attach: two would count \
+         everything twice"
+    )]
+    Running(PathBuf),
+    /// The cgroup to attach to is not there.
+    #[error("{0} is not a cgroup of this node; --attach takes root, kubepods or a path below {1}")]
+    NoCgroup(PathBuf, PathBuf),
+    /// `--attach kubepods` without a kubelet.
+    #[error("--attach kubepods: no kubelet keeps pods on this node; use --attach root")]
+    NoKubepods,
+    /// A hook that does not exist.
+    #[error("unknown hook {0:?}; one of {list}", list = hook_names())]
+    UnknownHook(String),
+    /// The sink failed.
+    #[error("writing: {0}")]
+    Sink(#[from] io::Error),
+}
+
+fn hook_names() -> String {
+    Hook::ALL.map(Hook::name).join(", ")
+}
+
+/// Where observations and raw records go.
+pub trait Sink {
+    /// Whether raw records are wanted, with the names that a replay elsewhere needs.
+    fn wants_records(&self) -> bool {
+        false
+    }
+
+    /// Takes the raw records of a batch, before they are decoded.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    fn records(&mut self, records: &[Bytes]) -> io::Result<()> {
+        let _ = records;
+        Ok(())
+    }
+
+    /// Takes the observations of a batch. `Break` ends the session.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    fn observations(&mut self, observations: &[Observation]) -> io::Result<ControlFlow<()>>;
+}
+
+/// Ends a session from another thread.
+#[derive(Clone, Debug, Default)]
+pub struct Stop(Arc<AtomicBool>);
+
+impl Stop {
+    /// Asks the session to end at its next turn, within [`QUIET_TICK`].
+    pub fn stop(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it was asked to.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A node being watched.
+pub struct Session {
+    loaded: Loaded,
+    ring: RingReader,
+    counters: CounterMaps,
+    connections: ConnectionMap,
+    pipeline: Pipeline,
+    monitor: Monitor,
+    logs: Option<aya_log::EbpfLogger<&'static dyn log::Log>>,
+    /// Records made in user space that wait for their turn.
+    made: Vec<Bytes>,
+    reported_lost: u64,
+    next_housekeeping: Mono,
+    next_monitor: Mono,
+    names: Arc<LiveNames>,
+    /// Kernel functions that were named in a record already.
+    named: HashSet<u64>,
+    /// Open and locked while this session lives, so that no second one watches the same cgroup.
+    _locks: Vec<File>,
+}
+
+/// Names of drop reasons and kernel functions, from the kernel.
+struct LiveNames {
+    reasons: HashMap<u32, Arc<str>>,
+    symbols: symbols::Symbols,
+}
+
+impl correlate::Symbols for Arc<LiveNames> {
+    fn drop_reason(&self, code: u32) -> Option<Arc<str>> {
+        self.reasons.get(&code).cloned()
+    }
+
+    fn function(&self, address: u64) -> Option<Arc<str>> {
+        self.symbols.function(address)
+    }
+}
+
+/// How a session begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To watch: alone on its cgroup.
+    Watch,
+    /// To see what works here, for a moment: beside another one if need be.
+    Probe,
+}
+
+impl Session {
+    /// Loads, attaches and looks around.
+    ///
+    /// # Errors
+    /// See [`SessionError`]; nothing stays attached then.
+    pub fn open(config: &Live, purpose: Purpose) -> Result<Self, SessionError> {
+        let fs = CgroupFs::find(Path::new("/proc/self/mounts"))?;
+        let cgroups = fs.snapshot();
+        let attach = attach_to(&config.attach, &fs, &cgroups)?;
+        let locks = match purpose {
+            Purpose::Watch => attach.iter().map(|path| lock(path)).collect::<Result<_, _>>()?,
+            Purpose::Probe => Vec::new(),
+        };
+        let mut loaded = load::load(&load_config(config, attach)?)?;
+        let logs = match config.kernel_log {
+            log::LevelFilter::Off => None,
+            _ => aya_log::EbpfLogger::init(&mut loaded.ebpf)
+                .map_err(|error| tracing::warn!("lines of the kernel side cannot be read: {error}"))
+                .ok(),
+        };
+        let ring = RingReader::new(loaded.take_ring()?);
+        let counters = CounterMaps::take(&mut loaded.ebpf)?;
+        let connections = ConnectionMap::take(&mut loaded.ebpf)?;
+
+        let now = now();
+        let made = cgroups
+            .iter()
+            .map(|cgroup| Bytes::from(cgroup.record(now)))
+            .collect();
+        let machine = ThisMachine::new(Some(fs), "/proc");
+        if !machine.sees_host_pids() {
+            tracing::warn!(
+                "this pid namespace is not the host's: names of processes come from records only; run with hostPID"
+            );
+        }
+        let names = Arc::new(LiveNames {
+            reasons: std::mem::take(&mut loaded.reasons),
+            symbols: std::mem::take(&mut loaded.symbols),
+        });
+        let attributor = Attributor::new(
+            attribute::Config::live(vec![config.pod_logs.clone()]),
+            Some(Box::new(machine)),
+        );
+        let correlator = Correlator::new(correlate::Config {
+            query_timeout: config.dns_timeout,
+            ..correlate::Config::default()
+        })
+        .with_symbols(Box::new(Arc::clone(&names)));
+        let mut session = Self {
+            loaded,
+            ring,
+            counters,
+            connections,
+            pipeline: Pipeline::new(attributor, correlator),
+            monitor: Monitor::new(Places::default()),
+            logs,
+            made,
+            reported_lost: 0,
+            next_housekeeping: now,
+            next_monitor: now.after(Monitor::INTERVAL),
+            names,
+            named: HashSet::new(),
+            _locks: locks,
+        };
+        session.adopt(&config.ports);
+        Ok(session)
+    }
+
+    /// Takes over connections that are older than this session.
+    fn adopt(&mut self, ports: &BTreeSet<u16>) {
+        let adoption = match sockdiag::adopt(ports, &Places::default()) {
+            Ok(adoption) => adoption,
+            Err(error) => {
+                tracing::warn!("connections older than obsflow are not known: {error}");
+                return;
+            }
+        };
+        for error in &adoption.failed {
+            tracing::warn!("{error}");
+        }
+        let now = now();
+        for connection in &adoption.connections {
+            let adopted = connection.adopted(now);
+            match self.connections.adopt(&adopted) {
+                Ok(true) => self.made.push(Bytes::copy_from_slice(adopted.as_bytes())),
+                // A hook saw it begin between attaching and now.
+                Ok(false) => {}
+                Err(error) => tracing::warn!("a connection older than obsflow cannot be followed: {error}"),
+            }
+        }
+    }
+
+    /// Every hook and what became of it.
+    #[must_use]
+    pub fn hooks(&self) -> &[(Hook, State)] {
+        &self.loaded.hooks
+    }
+
+    /// Cgroups that programs are attached to.
+    #[must_use]
+    pub fn cgroups(&self) -> &[PathBuf] {
+        &self.loaded.cgroups
+    }
+
+    /// What went through the pipeline.
+    #[must_use]
+    pub fn pipeline(&self) -> &Pipeline {
+        &self.pipeline
+    }
+
+    /// The kernel side's own counters, exact.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.counters.stats()
+    }
+
+    /// Counter maps, exact.
+    #[must_use]
+    pub fn counters(&self) -> &CounterMaps {
+        &self.counters
+    }
+
+    /// Connections followed in the kernel.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// Cost of every loaded program, by name.
+    #[must_use]
+    pub fn costs(&self) -> Vec<(String, info::Cost)> {
+        self.loaded
+            .ebpf
+            .programs()
+            .filter_map(|(name, program)| {
+                let cost = info::cost(program.fd().ok()?).ok()?;
+                Some((name.to_owned(), cost))
+            })
+            .collect()
+    }
+
+    /// Runs until `stop`, until the sink breaks, or until it fails. What the ring holds at the end is still delivered.
+    ///
+    /// # Errors
+    /// When the sink fails.
+    pub fn run(&mut self, stop: &Stop, sink: &mut dyn Sink) -> Result<(), SessionError> {
+        let mut batch = Batch::default();
+        let mut quiet = 0u32;
+        loop {
+            let ending = stop.is_stopped();
+            let taken = self.turn(&mut batch, sink)?;
+            if batch.ended || (ending && taken == 0) {
+                return Ok(());
+            }
+            if taken < BATCH && !ending {
+                quiet = if taken == 0 { quiet.saturating_add(1) } else { 0 };
+                std::thread::sleep(if quiet > 50 { QUIET_TICK } else { TICK });
+            }
+        }
+    }
+
+    /// One turn: what waits in the ring, then what time brings. How many records the ring gave.
+    fn turn(&mut self, batch: &mut Batch, sink: &mut dyn Sink) -> Result<usize, SessionError> {
+        let now = now();
+        if now >= self.next_housekeeping {
+            self.next_housekeeping = now.after(HOUSEKEEPING);
+            self.housekeeping(now);
+        }
+        batch.records.clear();
+        batch.observations.clear();
+        batch.records.append(&mut self.made);
+        let taken = self.ring.drain(BATCH, &mut batch.records);
+        if sink.wants_records() {
+            self.name_for_capture(&mut batch.records, now);
+            sink.records(&batch.records)?;
+        }
+        let monitor = &mut self.monitor;
+        for record in batch.records.drain(..) {
+            self.pipeline
+                .feed_with(record, &mut batch.observations, |event| monitor.on(event));
+        }
+        if taken < BATCH {
+            self.pipeline.expire(now, &mut batch.observations);
+        }
+        if !batch.observations.is_empty() {
+            batch.ended |= sink.observations(&batch.observations)?.is_break();
+        }
+        Ok(taken)
+    }
+
+    fn housekeeping(&mut self, now: Mono) {
+        for failed in self.connections.take_failed(&mut self.counters, now) {
+            let errno = route_errno(failed.conn.pid, ip(failed.conn.asked.addr));
+            self.made.push(Bytes::from(failed.record(errno)));
+        }
+        let lost = self.counters.lost_total() + self.recursion_misses();
+        if lost > self.reported_lost {
+            self.made.push(lost_record(lost - self.reported_lost, now));
+            self.reported_lost = lost;
+        }
+        if now >= self.next_monitor {
+            self.next_monitor = now.after(Monitor::INTERVAL);
+            if !self.monitor.is_idle() {
+                let records = self.monitor.poll(now);
+                self.made.extend(
+                    records
+                        .iter()
+                        .map(|record| Bytes::copy_from_slice(record.as_bytes())),
+                );
+            }
+        }
+        if let Some(logs) = &mut self.logs {
+            logs.flush();
+        }
+    }
+
+    /// Puts names in front of the records that need them: a replay has no kernel and no log folders to ask.
+    fn name_for_capture(&mut self, records: &mut Vec<Bytes>, now: Mono) {
+        let mut names = Vec::new();
+        if self.named.is_empty() {
+            for (code, text) in &self.names.reasons {
+                names.push(name_record(name_space::DROP_REASON, u64::from(*code), text, now));
+            }
+            // Address 0 ends a stack and is never named: it marks that the reasons were.
+            self.named.insert(0);
+        }
+        for drop in records
+            .iter()
+            .filter_map(|record| record::Drop::read_from_prefix(record).ok())
+        {
+            if drop.0.header.kind != kind::DROP {
+                continue;
+            }
+            for address in drop
+                .0
+                .stack
+                .iter()
+                .take_while(|address| **address != 0)
+                .chain([&drop.0.location])
+            {
+                if self.named.len() < MAX_NAMED
+                    && self.named.insert(*address)
+                    && let Some(text) = self.names.symbols.function(*address)
+                {
+                    names.push(name_record(name_space::FUNCTION, *address, &text, now));
+                }
+            }
+        }
+        for pod in self.pipeline.take_learned() {
+            names.push(pod_record(&pod, now));
+        }
+        records.splice(0..0, names);
+    }
+
+    /// Calls that the kernel skipped because the same program was running on that CPU already.
+    #[must_use]
+    pub fn recursion_misses(&self) -> u64 {
+        self.loaded
+            .ebpf
+            .programs()
+            .filter_map(|(_, program)| info::cost(program.fd().ok()?).ok())
+            .map(|cost| cost.recursion_misses)
+            .sum()
+    }
+}
+
+/// What one turn works on, kept to save allocations.
+#[derive(Default)]
+struct Batch {
+    records: Vec<Bytes>,
+    observations: Vec<Observation>,
+    ended: bool,
+}
+
+/// `CLOCK_MONOTONIC`, the clock of the kernel side.
+#[must_use]
+pub fn now() -> Mono {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
+    Mono(seconds * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0))
+}
+
+/// Directories of the cgroups to attach to.
+fn attach_to(attach: &AttachArg, fs: &CgroupFs, cgroups: &[Cgroup]) -> Result<Vec<PathBuf>, SessionError> {
+    let below = |path: &str| fs.path().join(path.trim_start_matches('/'));
+    let kubepods = || -> Vec<PathBuf> {
+        cgroupfs::kubepods(cgroups)
+            .into_iter()
+            .map(|cgroup| below(&cgroup.path))
+            .collect()
+    };
+    Ok(match attach {
+        AttachArg::Root => vec![fs.path().to_owned()],
+        AttachArg::Auto => {
+            let pods = kubepods();
+            if pods.is_empty() {
+                vec![fs.path().to_owned()]
+            } else {
+                pods
+            }
+        }
+        AttachArg::Kubepods => {
+            let pods = kubepods();
+            if pods.is_empty() {
+                return Err(SessionError::NoKubepods);
+            }
+            pods
+        }
+        AttachArg::Path(path) => {
+            let full = if path.starts_with(fs.path()) {
+                path.clone()
+            } else {
+                fs.path().join(path.strip_prefix("/").unwrap_or(path))
+            };
+            if !full.join("cgroup.procs").is_file() {
+                return Err(SessionError::NoCgroup(path.clone(), fs.path().to_owned()));
+            }
+            vec![full]
+        }
+    })
+}
+
+/// Locks a cgroup for this process. The lock lives in the kernel and ends with the process, however that ends.
+fn lock(cgroup: &Path) -> Result<File, SessionError> {
+    let open = |source| LoadError::Cgroup {
+        path: cgroup.to_owned(),
+        source,
+    };
+    let file = File::open(cgroup).map_err(open)?;
+    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(SessionError::Running(cgroup.to_owned())),
+        Err(error) => Err(open(error.into()).into()),
+    }
+}
+
+fn load_config(config: &Live, cgroups: Vec<PathBuf>) -> Result<LoadConfig, SessionError> {
+    let hooks = |names: &[String]| -> Result<Vec<Hook>, SessionError> {
+        names
+            .iter()
+            .map(|name| Hook::by_name(name).ok_or_else(|| SessionError::UnknownHook(name.clone())))
+            .collect()
+    };
+    let list = |ports: &BTreeSet<u16>| ports.iter().copied().collect::<Vec<_>>();
+    Ok(LoadConfig {
+        cgroups,
+        ports: ports::classes(
+            &list(&config.ports),
+            &list(&config.dns_ports),
+            &list(&config.tunnel_ports),
+        ),
+        ring_bytes: config.ring_bytes,
+        payload: config.payload,
+        payload_per_second: PAYLOAD_PER_SECOND,
+        kernel_log: match config.kernel_log {
+            log::LevelFilter::Off => None,
+            log::LevelFilter::Error => Some(aya_log::Level::Error),
+            log::LevelFilter::Warn => Some(aya_log::Level::Warn),
+            log::LevelFilter::Info => Some(aya_log::Level::Info),
+            log::LevelFilter::Debug => Some(aya_log::Level::Debug),
+            log::LevelFilter::Trace => Some(aya_log::Level::Trace),
+        },
+        required: hooks(&config.hooks)?,
+        without: hooks(&config.without_hooks)?,
+        without_btf: false,
+    })
+}
+
+/// What the routing table of the process's network namespace answers now, 0 when it has a route or cannot be asked.
+fn route_errno(pid: u32, to: std::net::IpAddr) -> u32 {
+    Namespace::of_pid(Path::new("/proc"), pid)
+        .ok()
+        .and_then(|namespace| route::route_errno(&namespace, to).ok().flatten())
+        .unwrap_or(0)
+}
+
+fn made_header(kind: u16, len: usize, now: Mono) -> Header {
+    Header {
+        kind,
+        flags: 0,
+        len: u32::try_from(len).unwrap_or(u32::MAX),
+        ts_ns: now.0,
+        cgroup: 0,
+        cookie: 0,
+        netns: 0,
+        pid: 0,
+    }
+}
+
+fn lost_record(count: u64, now: Mono) -> Bytes {
+    let lost = record::Lost {
+        header: made_header(kind::LOST, size_of::<record::Lost>(), now),
+        count,
+    };
+    Bytes::copy_from_slice(lost.as_bytes())
+}
+
+fn name_record(space: u32, code: u64, text: &str, now: Mono) -> Bytes {
+    let len = size_of::<record::Name>() + text.len();
+    let name = record::Name {
+        header: made_header(kind::NAME, len, now),
+        code,
+        space,
+        text_len: u32::try_from(text.len()).unwrap_or(u32::MAX),
+    };
+    let mut bytes = Vec::with_capacity(len);
+    bytes.extend_from_slice(name.as_bytes());
+    bytes.extend_from_slice(text.as_bytes());
+    bytes.into()
+}
+
+fn pod_record(pod: &PodName, now: Mono) -> Bytes {
+    let text = format!("{}\0{}\0{}", pod.uid, pod.namespace, pod.pod);
+    let header = made_header(kind::POD, size_of::<Header>() + text.len(), now);
+    let mut bytes = Vec::with_capacity(header.len as usize);
+    bytes.extend_from_slice(header.as_bytes());
+    bytes.extend_from_slice(text.as_bytes());
+    bytes.into()
+}
