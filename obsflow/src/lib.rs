@@ -6,6 +6,7 @@
 pub mod attribute;
 pub mod capture;
 pub mod cli;
+pub mod commands;
 pub mod config;
 pub mod correlate;
 pub mod decode;

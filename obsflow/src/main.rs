@@ -1,3 +1,7 @@
 //! obsflow: why is my telemetry not arriving?
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    obsflow::commands::run(obsflow::cli::parse())
+}

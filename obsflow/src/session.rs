@@ -99,6 +99,14 @@ pub trait Sink {
     /// # Errors
     /// When they cannot be written.
     fn observations(&mut self, observations: &[Observation]) -> io::Result<ControlFlow<()>>;
+
+    /// Called once a second, whether anything happened or not. `Break` ends the session.
+    ///
+    /// # Errors
+    /// When something that waited cannot be written.
+    fn idle(&mut self) -> io::Result<ControlFlow<()>> {
+        Ok(ControlFlow::Continue(()))
+    }
 }
 
 /// Ends a session from another thread.
@@ -135,6 +143,9 @@ pub struct Session {
     names: Arc<LiveNames>,
     /// Kernel functions that were named in a record already.
     named: HashSet<u64>,
+    mount: PathBuf,
+    another_runs: bool,
+    most_waiting: u64,
     /// Open and locked while this session lives, so that no second one watches the same cgroup.
     _locks: Vec<File>,
 }
@@ -173,10 +184,12 @@ impl Session {
         let fs = CgroupFs::find(Path::new("/proc/self/mounts"))?;
         let cgroups = fs.snapshot();
         let attach = attach_to(&config.attach, &fs, &cgroups)?;
-        let locks = match purpose {
-            Purpose::Watch => attach.iter().map(|path| lock(path)).collect::<Result<_, _>>()?,
-            Purpose::Probe => Vec::new(),
+        let locks: Result<Vec<File>, SessionError> = attach.iter().map(|path| lock(path)).collect();
+        let (locks, another_runs) = match (locks, purpose) {
+            (Err(SessionError::Running(_)), Purpose::Probe) => (Vec::new(), true),
+            (locks, _) => (locks?, false),
         };
+        let mount = fs.path().to_owned();
         let mut loaded = load::load(&load_config(config, attach)?)?;
         let logs = match config.kernel_log {
             log::LevelFilter::Off => None,
@@ -226,6 +239,9 @@ impl Session {
             next_monitor: now.after(Monitor::INTERVAL),
             names,
             named: HashSet::new(),
+            mount,
+            another_runs,
+            most_waiting: 0,
             _locks: locks,
         };
         session.adopt(&config.ports);
@@ -266,6 +282,24 @@ impl Session {
     #[must_use]
     pub fn cgroups(&self) -> &[PathBuf] {
         &self.loaded.cgroups
+    }
+
+    /// Where cgroup2 is mounted.
+    #[must_use]
+    pub fn mount(&self) -> &Path {
+        &self.mount
+    }
+
+    /// Whether another obsflow watches one of these cgroups.
+    #[must_use]
+    pub fn another_runs(&self) -> bool {
+        self.another_runs
+    }
+
+    /// Most bytes that were waiting in the ring when it was looked at.
+    #[must_use]
+    pub fn most_waiting(&self) -> u64 {
+        self.most_waiting
     }
 
     /// What went through the pipeline.
@@ -331,11 +365,13 @@ impl Session {
         if now >= self.next_housekeeping {
             self.next_housekeeping = now.after(HOUSEKEEPING);
             self.housekeeping(now);
+            batch.ended |= sink.idle()?.is_break();
         }
         batch.records.clear();
         batch.observations.clear();
         batch.records.append(&mut self.made);
         let taken = self.ring.drain(BATCH, &mut batch.records);
+        self.most_waiting = self.most_waiting.max(self.ring.last_drained_bytes());
         if sink.wants_records() {
             self.name_for_capture(&mut batch.records, now);
             sink.records(&batch.records)?;

@@ -5,6 +5,8 @@ use bytes::{Bytes, BytesMut};
 use obsflow_ebpf::abi::record::Header;
 use zerocopy::FromBytes as _;
 
+/// Bytes that the ring spends on a record beside its content.
+const ITEM_HEADER: u64 = 8;
 /// Bytes of a chunk. Small enough that a slow consumer of one record keeps little else alive.
 const CHUNK: usize = 128 * 1024;
 
@@ -12,6 +14,7 @@ const CHUNK: usize = 128 * 1024;
 pub struct RingReader {
     ring: RingBuf<MapData>,
     chunk: BytesMut,
+    drained: u64,
 }
 
 impl RingReader {
@@ -21,14 +24,17 @@ impl RingReader {
         Self {
             ring,
             chunk: BytesMut::with_capacity(CHUNK),
+            drained: 0,
         }
     }
 
     /// Appends up to `most` records to `out`; how many. Zero means that the ring is empty.
     pub fn drain(&mut self, most: usize, out: &mut Vec<Bytes>) -> usize {
         let mut taken = 0;
+        self.drained = 0;
         while taken < most {
             let Some(item) = self.ring.next() else { break };
+            self.drained += ITEM_HEADER + item.len() as u64;
             let bytes = used(&item);
             if self.chunk.capacity() - self.chunk.len() < bytes.len() {
                 self.chunk = BytesMut::with_capacity(CHUNK.max(bytes.len()));
@@ -40,10 +46,11 @@ impl RingReader {
         taken
     }
 
-    /// Bytes that wait in the ring and its size, as the kernel counts them.
+    /// Bytes that the last call of [`Self::drain`] took, with the ring's own 8 bytes a record: what was waiting, unless
+    /// the call was cut short by its bound.
     #[must_use]
-    pub fn fill(&self) -> Option<(u64, u64)> {
-        None
+    pub fn last_drained_bytes(&self) -> u64 {
+        self.drained
     }
 }
 

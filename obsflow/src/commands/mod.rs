@@ -1,0 +1,150 @@
+//! What each command does, once its arguments make sense.
+
+mod observe;
+mod record;
+mod replay;
+mod status;
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use tracing::level_filters::LevelFilter;
+
+use crate::cli::{self, EXIT_FAILURE, EXIT_OK};
+use crate::config::Command;
+use crate::kernel::hooks::{Hook, State};
+use crate::session::{Session, Stop};
+
+/// Runs a command. Errors become one line on stderr and exit code 1.
+#[must_use]
+pub fn run(command: Command) -> ExitCode {
+    log_to_stderr(&command);
+    let done = match command {
+        Command::Observe(config) => observe::run(&config),
+        Command::Status(config) => status::run(&config),
+        Command::Record(config) => record::run(&config),
+        Command::Replay(config) => replay::run(&config),
+        Command::Completions(shell) => print(|out| {
+            cli::completions(shell, out);
+            Ok(())
+        }),
+        Command::Man(dir) => print(|out| cli::man(dir.as_deref(), out)),
+    };
+    match done {
+        Ok(()) => ExitCode::from(EXIT_OK),
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "obsflow: {error:#}");
+            ExitCode::from(EXIT_FAILURE)
+        }
+    }
+}
+
+/// Writes to stdout; a reader that went away is no error.
+fn print(write: impl FnOnce(&mut dyn std::io::Write) -> std::io::Result<()>) -> anyhow::Result<()> {
+    let mut out = Vec::new();
+    write(&mut out).context("writing")?;
+    match std::io::stdout().write_all(&out) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error).context("writing"),
+        _ => Ok(()),
+    }
+}
+
+/// What obsflow says about itself goes to stderr, at the level asked for.
+fn log_to_stderr(command: &Command) {
+    let (own, kernel) = match command {
+        Command::Observe(config) => (config.live.log_level, config.live.kernel_log),
+        Command::Status(config) => (config.live.log_level, config.live.kernel_log),
+        Command::Record(config) => (config.live.log_level, config.live.kernel_log),
+        Command::Replay(config) => (config.log_level, log::LevelFilter::Off),
+        Command::Completions(_) | Command::Man(_) => return,
+    };
+    // Lines of the kernel side carry the programs' crate as their target; libraries speak when something is wrong.
+    let filter = tracing_subscriber::EnvFilter::builder()
+        .with_default_directive(LevelFilter::WARN.into())
+        .parse_lossy(format!("obsflow={own},obsflow_programs={kernel}"));
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .try_init();
+}
+
+/// Runs `work` on a thread of its own, and lets SIGINT and SIGTERM end it through `stop`.
+fn until_signal<T: Send + 'static>(
+    stop: &Stop,
+    work: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
+) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("starting the runtime")?;
+    runtime.block_on(async {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
+        let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
+        let (send, mut done) = tokio::sync::oneshot::channel();
+        let worker = std::thread::Builder::new()
+            .name("pipeline".into())
+            .spawn(move || {
+                // The receiver lives until a result came.
+                let _ = send.send(work());
+            })
+            .context("starting the pipeline's thread")?;
+        let result = tokio::select! {
+            result = &mut done => Some(result),
+            _ = interrupt.recv() => None,
+            _ = terminate.recv() => None,
+        };
+        let result = match result {
+            Some(result) => result,
+            None => {
+                stop.stop();
+                done.await
+            }
+        };
+        let _ = worker.join();
+        result.context("the pipeline ended without a result")?
+    })
+}
+
+/// One line on stderr that says what is being watched: scripts wait for it.
+fn announce(session: &Session) {
+    let attached: Vec<&str> = session
+        .hooks()
+        .iter()
+        .filter(|(_, state)| matches!(state, State::Attached(_)))
+        .map(|(hook, _)| hook.name())
+        .collect();
+    let places: Vec<String> = session.cgroups().iter().map(|path| path.display().to_string()).collect();
+    let _ = writeln!(std::io::stderr(), "obsflow: attached {} at {}", attached.join(", "), places.join(", "));
+    for (hook, state) in session.hooks() {
+        if let State::Unavailable(reason) = state
+            && *hook != Hook::ConnectExit
+        {
+            let _ = writeln!(std::io::stderr(), "obsflow: without {hook}: {reason}; {}", hook.without());
+        }
+    }
+}
+
+/// One line on stderr about what was seen, and what was not.
+fn summarise(session: &Session) {
+    let counters = session.pipeline().counters();
+    let stats = session.stats();
+    let mut line = format!("obsflow: {} events seen, {} lost", counters.seen, counters.lost);
+    if counters.undecodable > 0 {
+        line.push_str(&format!(", {} undecodable", counters.undecodable));
+    }
+    if stats.rate_limited > 0 {
+        line.push_str(&format!(", {} payload captures over their connection's rate", stats.rate_limited));
+    }
+    if stats.connections_full > 0 {
+        line.push_str(&format!(", {} connections not followed (table full)", stats.connections_full));
+    }
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// The name of this node.
+fn node_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
