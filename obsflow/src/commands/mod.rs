@@ -116,13 +116,26 @@ fn announce(session: &Session) {
         .filter(|(_, state)| matches!(state, State::Attached(_)))
         .map(|(hook, _)| hook.name())
         .collect();
-    let places: Vec<String> = session.cgroups().iter().map(|path| path.display().to_string()).collect();
-    let _ = writeln!(std::io::stderr(), "obsflow: attached {} at {}", attached.join(", "), places.join(", "));
+    let places: Vec<String> = session
+        .cgroups()
+        .iter()
+        .map(|path| path.display().to_string())
+        .collect();
+    let _ = writeln!(
+        std::io::stderr(),
+        "obsflow: attached {} at {}",
+        attached.join(", "),
+        places.join(", ")
+    );
     for (hook, state) in session.hooks() {
         if let State::Unavailable(reason) = state
             && *hook != Hook::ConnectExit
         {
-            let _ = writeln!(std::io::stderr(), "obsflow: without {hook}: {reason}; {}", hook.without());
+            let _ = writeln!(
+                std::io::stderr(),
+                "obsflow: without {hook}: {reason}; {}",
+                hook.without()
+            );
         }
     }
 }
@@ -136,10 +149,16 @@ fn summarise(session: &Session) {
         line.push_str(&format!(", {} undecodable", counters.undecodable));
     }
     if stats.rate_limited > 0 {
-        line.push_str(&format!(", {} payload captures over their connection's rate", stats.rate_limited));
+        line.push_str(&format!(
+            ", {} payload captures over their connection's rate",
+            stats.rate_limited
+        ));
     }
     if stats.connections_full > 0 {
-        line.push_str(&format!(", {} connections not followed (table full)", stats.connections_full));
+        line.push_str(&format!(
+            ", {} connections not followed (table full)",
+            stats.connections_full
+        ));
     }
     let _ = writeln!(std::io::stderr(), "{line}");
 }

@@ -19,7 +19,10 @@ pub(super) fn run(config: &Record) -> anyhow::Result<()> {
     let stopped = stop.clone();
     until_signal(&stop, move || {
         let mut session = Session::open(&config.live, Purpose::Watch)?;
-        let options = Options { payload: config.live.payload, overwrite: config.force };
+        let options = Options {
+            payload: config.live.payload,
+            overwrite: config.force,
+        };
         let writer = Writer::create(&config.file, &FileHeader::of_this_machine(), options)?;
         announce(&session);
         let mut sink = Recording {
@@ -78,6 +81,10 @@ impl Sink for Recording {
             self.failed = Some(error);
         }
         let over = self.until.is_some_and(|until| Instant::now() >= until);
-        Ok(if over || self.failed.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        Ok(if over || self.failed.is_some() {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        })
     }
 }

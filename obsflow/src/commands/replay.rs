@@ -20,15 +20,21 @@ const BATCH: usize = 1024;
 pub(super) fn run(config: &Replay) -> anyhow::Result<()> {
     let mut reader = Reader::open(&config.file)?;
     let header = reader.header().clone();
-    let correlation =
-        correlate::Config { query_timeout: config.dns_timeout, ..correlate::Config::default() };
+    let correlation = correlate::Config {
+        query_timeout: config.dns_timeout,
+        ..correlate::Config::default()
+    };
     // Names come from the capture only: this machine is not the one it was made on.
     let mut pipeline = Pipeline::new(
         Attributor::new(attribute::Config::replay(), None),
         Correlator::new(correlation.clone()),
     );
-    let mut sink =
-        ObserveSink::new(&config.view, header.hostname.as_str().into(), header.clock, io::stdout());
+    let mut sink = ObserveSink::new(
+        &config.view,
+        header.hostname.as_str().into(),
+        header.clock,
+        io::stdout(),
+    );
     let mut observations = Vec::new();
     let mut last = Mono(0);
     let mut failed = None;
@@ -50,7 +56,10 @@ pub(super) fn run(config: &Replay) -> anyhow::Result<()> {
         }
     }
     // The recording ended here; what was still open then is over for the reader of it.
-    pipeline.expire(last.after(correlation.query_timeout).after(correlation.settle), &mut observations);
+    pipeline.expire(
+        last.after(correlation.query_timeout).after(correlation.settle),
+        &mut observations,
+    );
     let _ = print(&mut sink, &mut observations)?;
     sink.finish()?;
     let undecodable = pipeline.counters().undecodable;

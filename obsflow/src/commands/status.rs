@@ -20,7 +20,7 @@ const WATCH: Duration = Duration::from_secs(1);
 
 /// The report. Its JSON is stable: fields are added, never renamed.
 #[derive(Debug, Serialize)]
-pub struct Report {
+pub(super) struct Report {
     /// Version of obsflow.
     pub version: &'static str,
     /// Name of the node.
@@ -48,7 +48,7 @@ pub struct Report {
 
 /// A hook.
 #[derive(Debug, Serialize)]
-pub struct HookReport {
+pub(super) struct HookReport {
     /// Its name.
     pub name: &'static str,
     /// `attached`, `unavailable` or `off`.
@@ -62,7 +62,7 @@ pub struct HookReport {
 
 /// Events by stage.
 #[derive(Debug, Serialize)]
-pub struct Events {
+pub(super) struct Events {
     /// Length of the observation, in milliseconds.
     pub window_ms: u64,
     /// Records that the kernel side handed to the ring.
@@ -93,7 +93,7 @@ pub struct Events {
 
 /// The ring buffer.
 #[derive(Debug, Serialize)]
-pub struct Ring {
+pub(super) struct Ring {
     /// Its size, in bytes.
     pub bytes: u64,
     /// Most that was waiting in it when it was looked at, in bytes.
@@ -102,7 +102,7 @@ pub struct Ring {
 
 /// Cost of a program.
 #[derive(Debug, Serialize)]
-pub struct ProgramReport {
+pub(super) struct ProgramReport {
     /// Its name.
     pub name: String,
     /// Calls in the window.
@@ -125,7 +125,9 @@ pub(super) fn run(config: &Status) -> anyhow::Result<()> {
         None
     };
     let started = Instant::now();
-    let mut sink = Window { until: started + if config.cost { WATCH } else { Duration::ZERO } };
+    let mut sink = Window {
+        until: started + if config.cost { WATCH } else { Duration::ZERO },
+    };
     session.run(&Stop::default(), &mut sink)?;
     let window = started.elapsed();
     // Dropping the descriptor switches them off again.
@@ -167,7 +169,11 @@ fn programs(before: &[(String, Cost)], after: &[(String, Cost)], window: Duratio
     after
         .iter()
         .map(|(name, after)| {
-            let before = before.iter().find(|(n, _)| n == name).map(|(_, cost)| *cost).unwrap_or_default();
+            let before = before
+                .iter()
+                .find(|(n, _)| n == name)
+                .map(|(_, cost)| *cost)
+                .unwrap_or_default();
             let calls = after.calls - before.calls;
             let time = after.run_time_ns - before.run_time_ns;
             ProgramReport {
@@ -204,7 +210,12 @@ fn report(
                 State::Off(why) => ("off", why),
             };
             let without = if name == "attached" { "" } else { hook.without() };
-            HookReport { name: hook.name(), state: name, detail: detail.clone(), without }
+            HookReport {
+                name: hook.name(),
+                state: name,
+                detail: detail.clone(),
+                without,
+            }
         })
         .collect();
     Ok(Report {
@@ -213,7 +224,11 @@ fn report(
         kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
         btf: std::path::Path::new(crate::kernel::btf::VMLINUX).exists(),
         cgroup_mount: session.mount().display().to_string(),
-        attached_to: session.cgroups().iter().map(|path| path.display().to_string()).collect(),
+        attached_to: session
+            .cgroups()
+            .iter()
+            .map(|path| path.display().to_string())
+            .collect(),
         another_runs: session.another_runs(),
         hooks,
         events: Events {
@@ -248,7 +263,11 @@ fn report(
 fn text(report: &Report) -> String {
     let mut out = String::new();
     // Writing to a string cannot fail.
-    let _ = writeln!(out, "obsflow {} on {}, Linux {}", report.version, report.node, report.kernel);
+    let _ = writeln!(
+        out,
+        "obsflow {} on {}, Linux {}",
+        report.version, report.node, report.kernel
+    );
     let _ = writeln!(out, "BTF           {}", if report.btf { "yes" } else { "no" });
     let _ = writeln!(out, "cgroup2       {}", report.cgroup_mount);
     let _ = writeln!(out, "attached to   {}", report.attached_to.join(", "));
@@ -287,9 +306,15 @@ fn text(report: &Report) -> String {
         report.ring.most_waiting_bytes.div_ceil(1024)
     );
     if let Some(programs) = &report.programs {
-        let _ = writeln!(out, "\n{:<16} {:>10} {:>10} {:>8}", "PROGRAM", "CALLS", "NS/CALL", "CORE %");
+        let _ = writeln!(
+            out,
+            "\n{:<16} {:>10} {:>10} {:>8}",
+            "PROGRAM", "CALLS", "NS/CALL", "CORE %"
+        );
         for program in programs {
-            let ns = program.ns_per_call.map_or_else(|| "-".to_owned(), |ns| format!("{ns:.0}"));
+            let ns = program
+                .ns_per_call
+                .map_or_else(|| "-".to_owned(), |ns| format!("{ns:.0}"));
             let _ = writeln!(
                 out,
                 "{:<16} {:>10} {:>10} {:>8.2}",
