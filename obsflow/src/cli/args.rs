@@ -37,7 +37,7 @@ Exit codes:
 /// workload what became of them. It needs root (or CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN and CAP_SYS_ADMIN) and
 /// changes nobody's traffic.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "obsflow", version, after_help = EXIT_CODES, propagate_version = true, max_term_width = 110)]
+#[command(name = "obsflow", bin_name = "obsflow", version, after_help = EXIT_CODES, propagate_version = true, max_term_width = 110)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -76,7 +76,7 @@ pub struct ObserveArgs {
     /// What to print.
     #[command(flatten)]
     pub window: WindowArgs,
-    /// Go on with new flows; the default, as there is no history before the start
+    /// Go on with new flows, whatever --until says; the default, as there is no history before the start
     #[arg(short, long, help_heading = "Selection")]
     pub follow: bool,
     /// How.
@@ -183,7 +183,7 @@ pub struct WindowArgs {
     /// Print flows since this time: 2m, 1h43m (ago), 2026-01-02, 2026-01-02T15:04:05Z
     #[arg(long, value_name = "TIME")]
     pub since: Option<String>,
-    /// Print flows until this time; ignored with --follow
+    /// Print flows until this time
     #[arg(long, value_name = "TIME")]
     pub until: Option<String>,
 }

@@ -54,15 +54,7 @@ fn uses(matches: &ArgMatches, spec: &Spec) -> Vec<(usize, Term)> {
 }
 
 fn arg(spec: &Spec) -> Arg {
-    let arg = Arg::new(spec.name)
-        .long(spec.name)
-        .help(spec.help)
-        .help_heading(HEADING)
-        .action(ArgAction::Append);
-    let arg = match spec.short {
-        Some(short) => arg.short(short),
-        None => arg,
-    };
+    let arg = named(spec).action(ArgAction::Append);
     match spec.value {
         Some(value) => arg.value_name(value).num_args(1),
         // A flag without a value that keeps its place: clap counts places only of values.
@@ -71,7 +63,30 @@ fn arg(spec: &Spec) -> Arg {
             .require_equals(true)
             .default_missing_value("true")
             .value_parser(["true"])
-            .hide_possible_values(true)
-            .value_name(""),
+            .hide_possible_values(true),
     }
+}
+
+fn named(spec: &Spec) -> Arg {
+    let place = SPECS.iter().position(|other| other.flag == spec.flag);
+    let arg = Arg::new(spec.name)
+        .long(spec.name)
+        .help(spec.help)
+        .help_heading(HEADING)
+        .display_order(100 + place.unwrap_or_default());
+    match spec.short {
+        Some(short) => arg.short(short),
+        None => arg,
+    }
+}
+
+/// A command with filters, for help, man pages and completions: flags without a value look like that.
+pub(super) fn for_people(command: Command) -> Command {
+    let flag = |spec: &Spec| named(spec).action(ArgAction::SetTrue).overrides_with(spec.name);
+    SPECS
+        .iter()
+        .filter(|spec| spec.value.is_none())
+        .fold(command, |command, spec| {
+            command.mut_arg(spec.name, |_| flag(spec))
+        })
 }

@@ -44,28 +44,59 @@ pub fn parse() -> Command {
 pub fn parse_from<I>(args: I, now: Timestamp) -> Result<Command, clap::Error>
 where
     I: IntoIterator,
-    I::Item: Into<OsString> + Clone,
+    I::Item: Into<OsString>,
 {
-    let cli = Cli::try_parse_from(args)?;
+    let args: Vec<OsString> = args.into_iter().map(Into::into).collect();
+    let cli = Cli::try_parse_from(&args).map_err(|error| match error.kind() {
+        ErrorKind::DisplayHelp => help(&args).unwrap_or(error),
+        _ => error,
+    })?;
     Command::new(cli.command, now)
         .map_err(|error| clap::Error::raw(ErrorKind::ValueValidation, format!("{error}\n")))
 }
 
+/// The same help, written for people.
+fn help(args: &[OsString]) -> Option<clap::Error> {
+    for_people().try_get_matches_from(args).err()
+}
+
+/// The program as help, man pages and completions show it.
+fn for_people() -> clap::Command {
+    ["observe", "replay"]
+        .into_iter()
+        .fold(Cli::command(), |command, name| {
+            command.mut_subcommand(name, filters::for_people)
+        })
+}
+
 /// Writes a completion script for a shell.
-pub fn completions(shell: clap_complete::Shell, out: &mut dyn io::Write) {
-    clap_complete::generate(shell, &mut Cli::command(), "obsflow", out);
+///
+/// # Errors
+/// When writing fails, but for a reader that went away.
+pub fn completions(shell: clap_complete::Shell, out: &mut dyn io::Write) -> io::Result<()> {
+    // clap_complete panics when writing fails; memory does not.
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut for_people(), "obsflow", &mut script);
+    unless_closed(out.write_all(&script))
 }
 
 /// Writes the man page of the program, or into `dir` one for it and one for each command.
 ///
 /// # Errors
-/// When writing fails.
+/// When writing fails, but for a reader that went away.
 pub fn man(dir: Option<&Path>, out: &mut dyn io::Write) -> io::Result<()> {
     match dir {
         Some(dir) => {
             std::fs::create_dir_all(dir)?;
-            clap_mangen::generate_to(Cli::command(), dir)
+            clap_mangen::generate_to(for_people(), dir)
         }
-        None => clap_mangen::Man::new(Cli::command()).render(out),
+        None => unless_closed(clap_mangen::Man::new(for_people()).render(out)),
+    }
+}
+
+fn unless_closed(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => other,
     }
 }

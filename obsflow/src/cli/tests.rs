@@ -30,6 +30,7 @@ fn error(line: &str) -> String {
 #[test]
 fn clap_finds_nothing_wrong() {
     Cli::command().debug_assert();
+    super::for_people().debug_assert();
 }
 
 #[test]
@@ -285,7 +286,7 @@ fn durations_and_moments_as_go_writes_them() {
 #[test]
 fn completions_and_man_pages_name_every_command_and_filter() {
     let mut script = Vec::new();
-    super::completions(clap_complete::Shell::Bash, &mut script);
+    super::completions(clap_complete::Shell::Bash, &mut script).unwrap();
     let script = String::from_utf8(script).unwrap();
     for spec in crate::filter::SPECS {
         assert!(script.contains(&format!("--{}", spec.name)), "{}", spec.name);
@@ -295,5 +296,22 @@ fn completions_and_man_pages_name_every_command_and_filter() {
     let page = String::from_utf8(page).unwrap();
     for word in ["obsflow\\-observe(1)", "Exit codes"] {
         assert!(page.contains(word), "{word} is missing in {page}");
+    }
+}
+
+#[test]
+fn help_shows_flags_without_values_as_such() {
+    for line in [
+        "observe --help",
+        "replay -h",
+        "help observe",
+        "observe --not --port 1 --not --help",
+    ] {
+        let help = error(line);
+        assert!(
+            help.contains("-A, --all-namespaces\n") || help.contains("-A, --all-namespaces  "),
+            "{line}: {help}"
+        );
+        assert!(help.contains("Usage: obsflow "), "{line}: {help}");
     }
 }
