@@ -25,10 +25,7 @@ pub fn run(command: Command) -> ExitCode {
         Command::Status(config) => status::run(&config),
         Command::Record(config) => record::run(&config),
         Command::Replay(config) => replay::run(&config),
-        Command::Completions(shell) => print(|out| {
-            cli::completions(shell, out);
-            Ok(())
-        }),
+        Command::Completions(shell) => print(|out| cli::completions(shell, out).map(|_| ())),
         Command::Man(dir) => print(|out| cli::man(dir.as_deref(), out)),
     };
     match done {

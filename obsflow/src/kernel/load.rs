@@ -230,18 +230,7 @@ pub fn load(config: &LoadConfig) -> Result<Loaded, LoadError> {
     let mut ebpf = loader.load(OBJECT).map_err(|error| object_error(&error))?;
     drop(loader);
 
-    let cgroups = config
-        .cgroups
-        .iter()
-        .map(|path| {
-            File::open(path)
-                .map(|file| (path.clone(), file))
-                .map_err(|source| LoadError::Cgroup {
-                    path: path.clone(),
-                    source,
-                })
-        })
-        .collect::<Result<Vec<_>, _>>()?;
+    let cgroups = open_cgroups(&config.cgroups)?;
 
     let reasons: HashMap<u32, Arc<str>> = facts
         .types
@@ -284,6 +273,32 @@ pub fn load(config: &LoadConfig) -> Result<Loaded, LoadError> {
         .into_iter()
         .any(|hook| loaded.attached(hook));
     if sees { Ok(loaded) } else { Err(nothing(&loaded)) }
+}
+
+/// Opens the cgroups. One that was removed since it was found is left out, unless it was the last.
+fn open_cgroups(paths: &[PathBuf]) -> Result<Vec<(PathBuf, File)>, LoadError> {
+    let mut opened = Vec::with_capacity(paths.len());
+    let mut gone = None;
+    for path in paths {
+        match File::open(path) {
+            Ok(file) => opened.push((path.clone(), file)),
+            Err(source) => {
+                let error = LoadError::Cgroup {
+                    path: path.clone(),
+                    source,
+                };
+                if !matches!(&error, LoadError::Cgroup { source, .. } if source.kind() == std::io::ErrorKind::NotFound)
+                {
+                    return Err(error);
+                }
+                gone = Some(error);
+            }
+        }
+    }
+    match gone {
+        Some(error) if opened.is_empty() => Err(error),
+        _ => Ok(opened),
+    }
 }
 
 /// What to do with each hook; `None` means attach.
