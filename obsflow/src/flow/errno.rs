@@ -48,7 +48,8 @@ const ALIASES: [(&str, i32); 3] = [
 /// The name of a number.
 #[must_use]
 pub fn name(errno: u32) -> Option<&'static str> {
-    let errno = i32::try_from(errno).ok()?;
+    // Most flows have none: the table is not searched for that.
+    let errno = i32::try_from(errno).ok().filter(|errno| *errno != 0)?;
     TABLE
         .iter()
         .find(|(number, _)| *number == errno)

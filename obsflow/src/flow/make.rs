@@ -43,6 +43,21 @@ impl FlowMaker {
     /// Makes a flow, or a note of what was lost.
     #[must_use]
     pub fn make(&self, observation: &Observation) -> Response {
+        let mut response = self.make_without_summary(observation);
+        Self::add_summary(&mut response, observation);
+        response
+    }
+
+    /// Adds the summary of the observation that a flow was made of.
+    pub fn add_summary(response: &mut Response, observation: &Observation) {
+        if let Body::Flow(flow) = &mut response.body {
+            flow.summary = summary::of(observation);
+        }
+    }
+
+    /// Makes a flow but for its summary: filters do without, and most flows are not wanted.
+    #[must_use]
+    pub fn make_without_summary(&self, observation: &Observation) -> Response {
         let time = self.clock.wall(observation.at);
         let body = match &observation.what {
             What::Lost { count } => Body::LostEvents(LostEvent {
@@ -115,7 +130,7 @@ impl FlowMaker {
                 }),
             socket_cookie: o.cookie,
             cgroup_id: o.cgroup,
-            summary: summary::of(o),
+            summary: String::new(),
             extensions: extensions(o, row),
         }
     }

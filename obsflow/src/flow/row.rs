@@ -135,65 +135,87 @@ impl Row {
     /// The row of an observation.
     #[must_use]
     pub fn of(what: &What) -> &'static Self {
-        let (event, outcome) = names(what);
-        // Every pair of names is in the table; a test sees to that.
-        let found = ROWS
-            .iter()
-            .find(|row| row.event == event && row.outcome == outcome);
-        found.unwrap_or(&LOST)
+        let place = match what {
+            What::DnsQuery(_) => const { place("dns-query", "") },
+            What::DnsResponse { .. } => const { place("dns-response", "") },
+            What::DnsUnanswered { .. } => const { place("dns-unanswered", "unanswered") },
+            What::DnsRefused { .. } => const { place("dns-refused", "refused") },
+            What::Lookup(lookup) => of_lookup(lookup.outcome),
+            What::Attempt => const { place("attempt", "") },
+            What::Retransmit { .. } => const { place("retransmit", "") },
+            What::Established { .. } => const { place("established", "established") },
+            What::Closed(end) => of_end(end),
+            What::ConnectFailed(failure) => of_failure(failure.outcome),
+            What::Adopted { .. } => const { place("adopted", "") },
+            What::TcpInfo(_) => const { place("tcp-info", "") },
+            What::Dropped(_) => const { place("dropped", "") },
+            What::Lost { .. } => const { place("lost", "") },
+        };
+        &ROWS[place]
     }
 }
 
-fn names(what: &What) -> (&'static str, Option<&'static str>) {
-    match what {
-        What::DnsQuery(_) => ("dns-query", None),
-        What::DnsResponse { .. } => ("dns-response", None),
-        What::DnsUnanswered { .. } => ("dns-unanswered", Some("unanswered")),
-        What::DnsRefused { .. } => ("dns-refused", Some("refused")),
-        What::Lookup(lookup) => ("lookup", Some(lookup_outcome(lookup.outcome))),
-        What::Attempt => ("attempt", None),
-        What::Retransmit { .. } => ("retransmit", None),
-        What::Established { .. } => ("established", Some("established")),
-        What::Closed(end) => ("closed", Some(end_outcome(end))),
-        What::ConnectFailed(failure) => ("connect-failed", Some(connect_outcome(failure.outcome))),
-        What::Adopted { .. } => ("adopted", None),
-        What::TcpInfo(_) => ("tcp-info", None),
-        What::Dropped(_) => ("dropped", None),
-        What::Lost { .. } => ("lost", None),
-    }
-}
-
-fn lookup_outcome(outcome: LookupOutcome) -> &'static str {
+fn of_lookup(outcome: LookupOutcome) -> usize {
     match outcome {
-        LookupOutcome::Resolved => "resolved",
-        LookupOutcome::NxDomain => "nxdomain",
-        LookupOutcome::NoData => "nodata",
-        LookupOutcome::ServerFailure(_) => "server-failure",
-        LookupOutcome::Unanswered => "unanswered",
-        LookupOutcome::Refused(_) => "refused",
-        LookupOutcome::Dropped => "dropped",
+        LookupOutcome::Resolved => const { place("lookup", "resolved") },
+        LookupOutcome::NxDomain => const { place("lookup", "nxdomain") },
+        LookupOutcome::NoData => const { place("lookup", "nodata") },
+        LookupOutcome::ServerFailure(_) => const { place("lookup", "server-failure") },
+        LookupOutcome::Unanswered => const { place("lookup", "unanswered") },
+        LookupOutcome::Refused(_) => const { place("lookup", "refused") },
+        LookupOutcome::Dropped => const { place("lookup", "dropped") },
     }
 }
 
 /// `sk_err` is cleared once the application has read it: a RST is an error all the same.
-fn end_outcome(end: &ConnectionEnd) -> &'static str {
+fn of_end(end: &ConnectionEnd) -> usize {
     match (end.rst, end.errno) {
-        (true, _) => "reset",
-        (false, 0) => "closed",
-        (false, _) => "failed",
+        (true, _) => const { place("closed", "reset") },
+        (false, 0) => const { place("closed", "closed") },
+        (false, _) => const { place("closed", "failed") },
     }
 }
 
-fn connect_outcome(outcome: Outcome) -> &'static str {
+fn of_failure(outcome: Outcome) -> usize {
     match outcome {
+        Outcome::Refused => const { place("connect-failed", "refused") },
+        Outcome::Rejected => const { place("connect-failed", "rejected") },
+        Outcome::Unreachable => const { place("connect-failed", "unreachable") },
+        Outcome::TimedOut => const { place("connect-failed", "timed-out") },
+        Outcome::GivenUp => const { place("connect-failed", "given-up") },
         // Correlation makes no failure of a success.
-        Outcome::Established | Outcome::Abandoned => "abandoned",
-        Outcome::Refused => "refused",
-        Outcome::Rejected => "rejected",
-        Outcome::Unreachable => "unreachable",
-        Outcome::TimedOut => "timed-out",
-        Outcome::GivenUp => "given-up",
-        Outcome::Failed => "failed",
-        Outcome::Dropped => "dropped",
+        Outcome::Established | Outcome::Abandoned => const { place("connect-failed", "abandoned") },
+        Outcome::Failed => const { place("connect-failed", "failed") },
+        Outcome::Dropped => const { place("connect-failed", "dropped") },
     }
+}
+
+/// Where a row is in the table, found while compiling; what is not there does not compile.
+const fn place(event: &str, outcome: &str) -> usize {
+    let mut at = 0;
+    loop {
+        let found = match ROWS[at].outcome {
+            Some(of) => same(of, outcome),
+            None => outcome.is_empty(),
+        };
+        if found && same(ROWS[at].event, event) {
+            return at;
+        }
+        at += 1;
+    }
+}
+
+const fn same(a: &str, b: &str) -> bool {
+    let (a, b) = (a.as_bytes(), b.as_bytes());
+    if a.len() != b.len() {
+        return false;
+    }
+    let mut at = 0;
+    while at < a.len() {
+        if a[at] != b[at] {
+            return false;
+        }
+        at += 1;
+    }
+    true
 }

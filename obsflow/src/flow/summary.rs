@@ -154,8 +154,14 @@ fn lookup(out: &mut String, lookup: &Lookup) -> fmt::Result {
 
 /// `TCP Flags: SYN, ACK`, as Hubble writes them.
 fn flags(out: &mut String, what: &What) -> fmt::Result {
-    let names: Vec<_> = tcp_flags(what).names().collect();
-    write!(out, "TCP Flags: {}", names.join(", "))
+    out.push_str("TCP Flags: ");
+    for (at, name) in tcp_flags(what).names().enumerate() {
+        if at > 0 {
+            out.push_str(", ");
+        }
+        out.push_str(name);
+    }
+    Ok(())
 }
 
 fn closed(out: &mut String, what: &What, end: &ConnectionEnd) -> fmt::Result {
@@ -346,8 +352,15 @@ impl fmt::Display for Pretty {
         match ns {
             0..1_000 => write!(f, "{ns}ns"),
             1_000..1_000_000 => write!(f, "{}µs", ns / 1_000),
-            1_000_000..1_000_000_000 => write!(f, "{:.1}ms", self.0.as_secs_f64() * 1e3),
-            1_000_000_000..60_000_000_000 => write!(f, "{:.2}s", self.0.as_secs_f64()),
+            // In integers: formatting floats is what would take longest in a summary.
+            1_000_000..1_000_000_000 => {
+                let tenths = (ns + 50_000) / 100_000;
+                write!(f, "{}.{}ms", tenths / 10, tenths % 10)
+            }
+            1_000_000_000..60_000_000_000 => {
+                let hundredths = (ns + 5_000_000) / 10_000_000;
+                write!(f, "{}.{:02}s", hundredths / 100, hundredths % 100)
+            }
             _ => {
                 let s = self.0.as_secs();
                 let (h, m, s) = (s / 3600, s / 60 % 60, s % 60);

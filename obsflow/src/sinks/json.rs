@@ -6,13 +6,14 @@ use serde::Serialize as _;
 use serde_json::Serializer;
 use serde_json::ser::Formatter;
 
-use super::escape::is_harmful;
+use super::escape::{is_harmful, is_plain};
 use crate::model::flow::Response;
 
-/// Writes one line.
-pub(super) fn write<W: Write + ?Sized>(out: &mut W, response: &Response) -> io::Result<()> {
-    response.serialize(&mut Serializer::with_formatter(&mut *out, TerminalSafe))?;
-    out.write_all(b"\n")
+/// Appends one line.
+pub(super) fn push(line: &mut Vec<u8>, response: &Response) -> io::Result<()> {
+    response.serialize(&mut Serializer::with_formatter(&mut *line, TerminalSafe))?;
+    line.push(b'\n');
+    Ok(())
 }
 
 /// Compact JSON that is also safe to look at: JSON itself escapes control characters below U+0020 only.
@@ -20,6 +21,9 @@ struct TerminalSafe;
 
 impl Formatter for TerminalSafe {
     fn write_string_fragment<W: ?Sized + Write>(&mut self, out: &mut W, fragment: &str) -> io::Result<()> {
+        if is_plain(fragment) {
+            return out.write_all(fragment.as_bytes());
+        }
         let mut rest = fragment;
         while let Some((at, c)) = rest.char_indices().find(|(_, c)| is_harmful(*c)) {
             let (safe, tail) = rest.split_at(at);

@@ -76,22 +76,16 @@ impl<W: Write> ObserveSink<W> {
         if self.is_done() {
             return Ok(ControlFlow::Break(()));
         }
-        let response = self.maker.make(observation);
-        self.push_response(response)
-    }
-
-    /// Takes one response, as [`Self::push`] does.
-    ///
-    /// # Errors
-    /// When writing fails, but for a reader that went away.
-    pub fn push_response(&mut self, response: Response) -> io::Result<ControlFlow<()>> {
-        if !self.is_done() && self.wants(&response) {
-            if self.selector.newest && self.selector.number.is_some() {
-                self.keep(response);
-            } else {
-                let result = self.print(&response);
-                self.unless_closed(result)?;
-            }
+        let mut response = self.maker.make_without_summary(observation);
+        if !self.wants(&response) {
+            return Ok(ControlFlow::Continue(()));
+        }
+        FlowMaker::add_summary(&mut response, observation);
+        if self.selector.newest && self.selector.number.is_some() {
+            self.keep(response);
+        } else {
+            let result = self.print(&response);
+            self.unless_closed(result)?;
         }
         Ok(if self.is_done() {
             ControlFlow::Break(())

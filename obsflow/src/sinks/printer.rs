@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use super::text::{Column, Style, Text};
+use super::time_format::Stamps;
 use super::{TimeFormat, escape, json};
 use crate::model::flow::{Body, Flow, LostEvent, Response};
 
@@ -70,8 +71,11 @@ pub struct Printer<W: Write> {
     out: io::BufWriter<W>,
     options: PrinterOptions,
     text: Text,
+    stamps: Stamps,
     /// The line being made, kept for its memory.
     line: String,
+    /// The same for JSON.
+    json: Vec<u8>,
     /// Records printed.
     printed: u64,
     /// A table's rows, until its columns are known.
@@ -92,8 +96,10 @@ impl<W: Write> Printer<W> {
                 style: Style { color: options.color },
                 ip_translation: options.ip_translation,
             },
+            stamps: Stamps::new(options.time_format),
             options,
             line: String::new(),
+            json: Vec::new(),
             printed: 0,
             rows: Vec::new(),
         }
@@ -106,7 +112,12 @@ impl<W: Write> Printer<W> {
     pub fn print(&mut self, response: &Response) -> io::Result<()> {
         self.line.clear();
         match (self.options.format, &response.body) {
-            (Format::Json, _) => json::write(&mut self.out, response)?,
+            (Format::Json, _) => {
+                self.json.clear();
+                json::push(&mut self.json, response)?;
+                self.printed += 1;
+                return self.out.write_all(&self.json);
+            }
             (Format::Compact, Body::Flow(flow)) => self.compact(response, flow),
             (Format::Compact, Body::LostEvents(lost)) => self.compact_lost(response, lost),
             (Format::Dict, Body::Flow(flow)) => self.dict(response, flow),
@@ -137,7 +148,7 @@ impl<W: Write> Printer<W> {
 
     fn compact(&mut self, response: &Response, flow: &Flow) {
         let (text, line) = (self.text, &mut self.line);
-        self.options.time_format.push(line, flow.time);
+        self.stamps.push(line, flow.time);
         if self.options.node_name {
             line.push_str(" [");
             escape::push(line, &response.node_name);
@@ -172,7 +183,7 @@ impl<W: Write> Printer<W> {
 
     fn compact_lost(&mut self, response: &Response, lost: &LostEvent) {
         let line = &mut self.line;
-        self.options.time_format.push(line, response.time);
+        self.stamps.push(line, response.time);
         if self.options.node_name {
             line.push_str(" [");
             escape::push(line, &response.node_name);
@@ -189,7 +200,7 @@ impl<W: Write> Printer<W> {
             for (label, time) in [(" (first: ", lost.first), (", last: ", lost.last)] {
                 line.push_str(label);
                 match time {
-                    Some(time) => self.options.time_format.push(line, time),
+                    Some(time) => self.stamps.push(line, time),
                     None => line.push_str("N/A"),
                 }
             }
@@ -204,7 +215,7 @@ impl<W: Write> Printer<W> {
             line.push_str(SEPARATOR);
         }
         line.push_str("  TIMESTAMP: ");
-        self.options.time_format.push(line, flow.time);
+        self.stamps.push(line, flow.time);
         if self.options.node_name {
             line.push_str("\n       NODE: ");
             escape::push(line, &response.node_name);
@@ -246,7 +257,9 @@ impl<W: Write> Printer<W> {
             fill(&mut cell);
             cell
         };
-        let mut row = vec![cell(&|line| self.options.time_format.push(line, flow.time))];
+        let mut time = String::new();
+        self.stamps.push(&mut time, flow.time);
+        let mut row = vec![time];
         if self.options.node_name {
             row.push(cell(&|line| escape::push(line, &response.node_name)));
         }

@@ -41,6 +41,41 @@ const NAMES: [(&str, TimeFormat); 9] = [
     ("RFC1123Z", TimeFormat::Rfc1123Z),
 ];
 
+/// Writes times in one format, and remembers the last second: flows come in order, many a second.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Stamps {
+    format: TimeFormat,
+    second: Option<i64>,
+    until_second: String,
+}
+
+impl Stamps {
+    pub(super) fn new(format: TimeFormat) -> Self {
+        Self {
+            format,
+            ..Self::default()
+        }
+    }
+
+    /// Appends a time.
+    pub(super) fn push(&mut self, line: &mut String, time: Timestamp) {
+        // Before the epoch, seconds and fractions are negative: no need to be quick there.
+        let (second, nanos) = (time.as_second(), time.subsec_nanosecond());
+        if self.format != TimeFormat::StampMilli || second < 0 || nanos < 0 {
+            return self.format.push(line, time);
+        }
+        if self.second != Some(second) {
+            self.until_second.clear();
+            self.format.push(&mut self.until_second, time);
+            self.until_second
+                .truncate(self.until_second.len().saturating_sub(3));
+            self.second = Some(second);
+        }
+        line.push_str(&self.until_second);
+        let _ = write!(line, "{:03}", nanos / 1_000_000);
+    }
+}
+
 const MONTHS: [&str; 12] = [
     "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
 ];
