@@ -11,6 +11,7 @@ use log::LevelFilter;
 
 use crate::cli::{self, AttachArg, CommandArgs, LiveArgs, OnOff, OutputArgs, StatusFormat, WindowArgs};
 use crate::filter::{self, FilterError, FilterSet};
+use crate::kernel::hooks::Hook;
 use crate::sinks::{Format, PrinterOptions, Selector};
 
 /// A command to run.
@@ -104,10 +105,10 @@ pub struct Live {
     pub attach: AttachArg,
     /// Folder that names pods.
     pub pod_logs: PathBuf,
-    /// Hooks that must work. The loader knows their names.
-    pub hooks: Vec<String>,
+    /// Hooks that must work.
+    pub hooks: Vec<Hook>,
     /// Hooks not to use.
-    pub without_hooks: Vec<String>,
+    pub without_hooks: Vec<Hook>,
     /// How long a DNS query may stay unanswered.
     pub dns_timeout: Duration,
     /// What obsflow says about itself.
@@ -178,7 +179,15 @@ pub enum ConfigError {
     PortZero(&'static str),
     /// A hook that is wanted and not wanted.
     #[error("hook {0:?} is given both in --hook and in --without-hook")]
-    HookTwice(String),
+    HookTwice(&'static str),
+    /// Not a hook.
+    #[error("{flag}: unknown hook {value:?}; one of {}", Hook::ALL.map(Hook::name).join(", "))]
+    UnknownHook {
+        /// The flag.
+        flag: &'static str,
+        /// Its value.
+        value: String,
+    },
 }
 
 const RING_MIN: u64 = 4096;
@@ -257,8 +266,10 @@ impl Live {
         if let Some(port) = ports.intersection(&dns_ports).next() {
             return Err(ConfigError::PortTwice(*port, telemetry_flag, dns_flag));
         }
-        if let Some(hook) = args.hooks.iter().find(|hook| args.without_hooks.contains(hook)) {
-            return Err(ConfigError::HookTwice(hook.clone()));
+        let wanted = hooks("--hook", args.hooks)?;
+        let unwanted = hooks("--without-hook", args.without_hooks)?;
+        if let Some(hook) = wanted.iter().find(|hook| unwanted.contains(hook)) {
+            return Err(ConfigError::HookTwice(hook.name()));
         }
         Ok(Self {
             ports,
@@ -267,8 +278,8 @@ impl Live {
             ring_bytes: ring_bytes(args.ring_bytes)?,
             attach: args.attach,
             pod_logs: args.pod_logs,
-            hooks: args.hooks,
-            without_hooks: args.without_hooks,
+            hooks: wanted,
+            without_hooks: unwanted,
             dns_timeout: duration("--dns-timeout", args.dns_timeout)?,
             log_level: level("--log-level", args.log_level)?,
             kernel_log: level("--kernel-log", args.kernel_log)?,
@@ -391,6 +402,11 @@ fn duration(flag: &'static str, value: String) -> Result<Duration, ConfigError> 
         Some(duration) => Ok(duration),
         None => Err(ConfigError::Duration { flag, value }),
     }
+}
+
+fn hooks(flag: &'static str, names: Vec<String>) -> Result<Vec<Hook>, ConfigError> {
+    let hook = |value: String| Hook::by_name(&value).ok_or(ConfigError::UnknownHook { flag, value });
+    names.into_iter().map(hook).collect()
 }
 
 fn level(flag: &'static str, value: String) -> Result<LevelFilter, ConfigError> {

@@ -66,16 +66,9 @@ pub enum SessionError {
     /// `--attach kubepods` without a kubelet.
     #[error("--attach kubepods: no kubelet keeps pods on this node; use --attach root")]
     NoKubepods,
-    /// A hook that does not exist.
-    #[error("unknown hook {0:?}; one of {list}", list = hook_names())]
-    UnknownHook(String),
     /// The sink failed.
     #[error("writing: {0}")]
     Sink(#[from] io::Error),
-}
-
-fn hook_names() -> String {
-    Hook::ALL.map(Hook::name).join(", ")
 }
 
 /// Where observations and raw records go.
@@ -537,12 +530,6 @@ fn lock(cgroup: &Path) -> Result<File, SessionError> {
 }
 
 fn load_config(config: &Live, cgroups: Vec<PathBuf>) -> Result<LoadConfig, SessionError> {
-    let hooks = |names: &[String]| -> Result<Vec<Hook>, SessionError> {
-        names
-            .iter()
-            .map(|name| Hook::by_name(name).ok_or_else(|| SessionError::UnknownHook(name.clone())))
-            .collect()
-    };
     let list = |ports: &BTreeSet<u16>| ports.iter().copied().collect::<Vec<_>>();
     Ok(LoadConfig {
         cgroups,
@@ -562,8 +549,8 @@ fn load_config(config: &Live, cgroups: Vec<PathBuf>) -> Result<LoadConfig, Sessi
             log::LevelFilter::Debug => Some(aya_log::Level::Debug),
             log::LevelFilter::Trace => Some(aya_log::Level::Trace),
         },
-        required: hooks(&config.hooks)?,
-        without: hooks(&config.without_hooks)?,
+        required: config.hooks.clone(),
+        without: config.without_hooks.clone(),
         without_btf: false,
     })
 }

@@ -198,8 +198,13 @@ fn each_mistake_is_one_line_that_says_what_to_do() {
         ),
         ("observe --dns-ports 0", "--dns-ports: 0 is not a port to watch"),
         (
-            "observe --hook kfree_skb --without-hook kfree_skb",
-            "hook \"kfree_skb\" is given both in --hook and in --without-hook",
+            "observe --hook drops --without-hook drops",
+            "hook \"drops\" is given both in --hook and in --without-hook",
+        ),
+        (
+            "observe --hook kprobes",
+            "--hook: unknown hook \"kprobes\"; one of tcp, sock-ops, connect, connect-exit, packets, socket-errors, drops, \
+             cgroups, processes, tunnels",
         ),
         (
             "observe --to-port http",
