@@ -107,7 +107,7 @@ pub trait Sink {
 pub struct Stop(Arc<AtomicBool>);
 
 impl Stop {
-    /// Asks the session to end at its next turn, within [`QUIET_TICK`].
+    /// Asks the session to end at its next turn, within 50 ms.
     pub fn stop(&self) {
         self.0.store(true, Ordering::Relaxed);
     }

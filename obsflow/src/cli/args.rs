@@ -255,7 +255,7 @@ pub struct LiveArgs {
         hide_default_value = true
     )]
     pub attach: AttachArg,
-    /// Folder whose entries <namespace>_<pod>_<uid> name the pods
+    /// Folder whose entries NAMESPACE_POD_UID name the pods
     #[arg(long, value_name = "DIR", default_value = "/var/log/pods")]
     pub pod_logs: PathBuf,
     /// Use this hook, and fail if it cannot be used; can be repeated (`obsflow status` lists the hooks)
