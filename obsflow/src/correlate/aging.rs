@@ -1,7 +1,9 @@
 //! A map of bounded size whose entries grow old.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::hash::Hash;
+
+use foldhash::{HashMap, HashMapExt};
 
 use crate::model::time::Mono;
 

@@ -1,8 +1,10 @@
 //! Which questions belong to one resolver search, and what the answers to all of them amount to.
 
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
+
+use foldhash::fast::RandomState;
 
 use crate::decode::dns::message::rtype_text;
 use crate::model::observation::LookupOutcome;
@@ -11,7 +13,7 @@ use crate::model::time::Mono;
 /// Questions of one search. Five suffixes in two families are ten; more than this is no search list.
 const MAX_TRIED: usize = 32;
 /// A resolver that goes on to its next name does so at once.
-const AT_ONCE: Duration = Duration::from_millis(50);
+pub(super) const AT_ONCE: Duration = Duration::from_millis(50);
 /// The same question sooner than this, from another socket, is another thread's, not a retry: the shortest
 /// time-outs of resolvers are whole seconds.
 const SOONEST_RETRY: Duration = Duration::from_millis(500);
@@ -278,7 +280,7 @@ pub(super) fn shortest(tried: &[Tried]) -> Arc<str> {
 }
 
 /// Keyed, so that nobody can make names whose groups collide.
-static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::default);
 
 pub(super) fn first_label_hash(name: &str) -> u64 {
     HASHER.hash_one(name.split('.').next().unwrap_or_default())

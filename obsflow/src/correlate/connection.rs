@@ -1,9 +1,11 @@
 //! TCP connections: what became of each attempt, and why.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
+
+use foldhash::{HashMap, HashMapExt};
 
 use super::aging::Aging;
 use super::names::Names;

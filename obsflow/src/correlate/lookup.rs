@@ -7,10 +7,12 @@
 //! ([`super::candidate`]), and the order in which they are asked.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
+
+use foldhash::{HashMap, HashMapExt};
 
 use super::candidate::{self, Family, Fit, State, Tried};
 use super::owner::{Ends, Owner};
@@ -262,7 +264,17 @@ impl Lookups {
                 scheduled: None,
             }),
         );
+        let searches = &mut self.searches;
         let ids = self.groups.entry(group).or_default();
+        // A resolver that begins the next search has long done with those that are over: what c-ares asks after the
+        // answer follows at once.
+        ids.retain(|id| {
+            let done = searches.get(id).is_none_or(|s| s.is_done(at));
+            if done {
+                searches.remove(id);
+            }
+            !done
+        });
         ids.push(id);
         if ids.len() > SIDE_BY_SIDE {
             let oldest = ids.remove(0);
@@ -430,6 +442,16 @@ impl Search {
         }
         self.last_at = self.last_at.max(at);
         true
+    }
+
+    /// Whether its outcome was given, nothing is asked, and nothing has been for a while.
+    fn is_done(&self, at: Mono) -> bool {
+        self.over_until.is_some()
+            && at.since(self.last_at) > candidate::AT_ONCE
+            && !self
+                .tried
+                .iter()
+                .any(|t| t.state.is_open() || matches!(t.state, State::Unanswered | State::Dropped { .. }))
     }
 
     /// When the search is over if nothing more happens.

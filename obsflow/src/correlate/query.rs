@@ -1,10 +1,13 @@
 //! DNS queries and their responses, paired by socket, id and question.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::hash::{BuildHasher, RandomState};
+use std::collections::{BTreeMap, VecDeque};
+use std::hash::BuildHasher;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+
+use foldhash::fast::RandomState;
+use foldhash::{HashMap, HashMapExt};
 
 use super::owner::{Ends, Owner};
 use crate::model::event::Endpoints;
@@ -90,7 +93,7 @@ impl Queries {
             by_question: HashMap::new(),
             due: VecDeque::new(),
             late: VecDeque::new(),
-            hasher: RandomState::new(),
+            hasher: RandomState::default(),
             serial: 0,
             capacity: capacity.max(1),
             timeout,

@@ -18,9 +18,6 @@ pub const MAX_RECORDS: usize = 256;
 pub const MAX_CNAMES: usize = 16;
 
 const OPT: u16 = 41;
-/// A name of 255 octets has at most 254 octets of text, each escaped to at most four.
-const MAX_NAME_TEXT: usize = 254 * 4;
-
 /// What one message says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parsed {
@@ -218,39 +215,47 @@ fn answer(at: &mut Parser<'_, [u8]>, message: &mut DnsMessage) -> Result<(), Dns
 /// A name as text without the trailing dot, "." for the root; what is not printable ASCII, and dots and backslashes
 /// within a label, as `\DDD` (RFC 4343, 2.1).
 fn name_text(name: &ParsedName<&[u8]>) -> Arc<str> {
-    let mut text = [0u8; MAX_NAME_TEXT + 1];
-    let mut len = 0;
-    let mut put = |b: u8| {
-        if let Some(slot) = text.get_mut(len) {
-            *slot = b;
-            len += 1;
-        }
-    };
-    let mut first = true;
+    let plain = |b: &u8| b.is_ascii_graphic() && *b != b'.' && *b != b'\\';
+    // Nearly all names are plain and fit: no allocation but the result's.
+    let mut text = [0u8; 256];
+    let mut len = 0usize;
     for label in name.iter() {
-        if label.is_root() {
-            break;
+        let label = label.as_slice();
+        let end = len + label.len() + 1;
+        let room = text.get_mut(len..end).and_then(<[u8]>::split_last_mut);
+        let Some((dot, room)) = room.filter(|_| label.iter().all(plain)) else {
+            return escaped(name);
+        };
+        if !label.is_empty() {
+            room.copy_from_slice(label);
+            *dot = b'.';
+            len = end;
         }
-        if !first {
-            put(b'.');
+    }
+    let text = text.get(..len.saturating_sub(1)).filter(|t| !t.is_empty());
+    // Only ASCII was put there.
+    Arc::from(text.and_then(|t| std::str::from_utf8(t).ok()).unwrap_or("."))
+}
+
+/// [`name_text`] of any name.
+fn escaped(name: &ParsedName<&[u8]>) -> Arc<str> {
+    let mut text = String::new();
+    for label in name.iter().filter(|label| !label.is_root()) {
+        if !text.is_empty() {
+            text.push('.');
         }
-        first = false;
         for &b in label.as_slice() {
             if b.is_ascii_graphic() && b != b'.' && b != b'\\' {
-                put(b);
+                text.push(char::from(b));
             } else {
-                put(b'\\');
-                put(b'0' + b / 100);
-                put(b'0' + b / 10 % 10);
-                put(b'0' + b % 10);
+                text.push('\\');
+                for digit in [b / 100, b / 10 % 10, b % 10] {
+                    text.push(char::from(b'0' + digit));
+                }
             }
         }
     }
-    if first {
-        put(b'.');
-    }
-    // Only ASCII was put there.
-    std::str::from_utf8(text.get(..len).unwrap_or_default()).map_or_else(|_| NOTHING.clone(), Arc::from)
+    Arc::from(text.as_str())
 }
 
 /// Names of the record types below 260, made once: every message names several.
