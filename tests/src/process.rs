@@ -246,11 +246,15 @@ impl Proc {
     pub fn line<T>(&self, what: &str, deadline: Duration, find: impl FnMut(&str) -> Option<T>) -> Result<T> {
         match self.out.find(deadline, find) {
             Some(found) => Ok(found),
-            None => bail!(
-                "{} did not say {what}; on stderr: {}",
-                self.name,
-                self.err.all().join(" | ")
-            ),
+            None => {
+                let out = self.out.all();
+                let last = &out[out.len().saturating_sub(5)..];
+                let (last, err) = (last.join(" | "), self.err.all().join(" | "));
+                bail!(
+                    "{} did not say {what} within {deadline:?}; it said {last}; on stderr: {err}",
+                    self.name
+                )
+            }
         }
     }
 

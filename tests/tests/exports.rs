@@ -23,6 +23,11 @@ fn exports(
 ) -> Result<()> {
     let pod = lab.pod("apps/checkout")?;
     let exporter = otlp::export(&pod, sdk, transport, host, spans, Duration::from_millis(10))?;
+    let mut done = 0;
+    exporter.json("that all its exports went well", SOON, |line| {
+        done += u32::from(line["export"] == "ok");
+        done == spans
+    })?;
     let count = usize::try_from(spans)?;
     let arrived = collector.wait_for(count, SOON, |request| request["service"] == pod.name.as_str())?;
     drop(exporter);

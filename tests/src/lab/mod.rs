@@ -189,11 +189,12 @@ fn new_pod(slot: &Slot, node: &Node, spec: &PodSpec, netns: NetNs, host: u16) ->
     );
     let uid = uid(&random);
     let container_id = hex(&random);
-    let cgroup = node.cgroup.join(spec.cgroup_path(&uid, &container_id));
-    fs::create_dir_all(&cgroup).with_context(|| format!("cannot make cgroup {}", cgroup.display()))?;
+    // In the kubelet's order: the log folder is there before anything of the pod is.
     let logs = node.pod_logs.join(format!("{}_{name}_{uid}", spec.namespace));
     fs::create_dir_all(logs.join(&spec.container))?;
     fs::write(logs.join(&spec.container).join("0.log"), "")?;
+    let cgroup = node.cgroup.join(spec.cgroup_path(&uid, &container_id));
+    fs::create_dir_all(&cgroup).with_context(|| format!("cannot make cgroup {}", cgroup.display()))?;
     let etc = slot.dir.join("etc").join(&uid);
     fs::create_dir_all(&etc)?;
     // Known before the name server exists.

@@ -50,8 +50,11 @@ impl Node {
         ))?;
         let (gateway4, gateway6) = (node.pod_v4(1), node.pod_v6(1));
         let (wire4, wire6) = wire_addresses(slot.number, index);
+        // A bridge without an address of its own takes its ports' lowest: it would change with every pod, and neighbours
+        // would go on sending to the old one.
+        let mac = format!("02:0b:00:00:{index:02x}:01");
         let mut script = format!(
-            "link set lo up\nlink add cni0 type bridge mcast_snooping 0\n\
+            "link set lo up\nlink add cni0 address {mac} type bridge mcast_snooping 0\n\
              addr add {gateway4}/18 dev cni0\naddr add {gateway6}/64 dev cni0 nodad\nlink set cni0 up\n\
              addr add {wire4}/24 dev eth0\naddr add {wire6}/64 dev eth0 nodad\nlink set eth0 up\n"
         );
