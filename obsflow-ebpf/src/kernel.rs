@@ -213,6 +213,18 @@ impl Sock {
         )
     }
 
+    /// The first error of the error queue: where a refusal by ICMP stays when the application has read `SO_ERROR`, which
+    /// empties `sk_err` and `sk_err_soft`.
+    #[inline(always)]
+    pub(crate) fn queued_error(self) -> Option<ExtendedError> {
+        let base = self.0 as usize;
+        if read::<u32>(base, offset!(sk_error_queue_len)).unwrap_or(0) == 0 {
+            return None;
+        }
+        let skb: usize = read(base, offset!(sk_error_queue))?;
+        read(skb, offset!(skb_extended_error))
+    }
+
     /// IP protocol.
     #[inline(always)]
     pub(crate) fn protocol(self) -> u16 {
@@ -254,6 +266,36 @@ impl Sock {
             return 0;
         }
         cgroup_id(cgroup)
+    }
+}
+
+/// The beginning of `struct sock_extended_err` (`include/uapi/linux/errqueue.h`).
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct ExtendedError {
+    /// The errno.
+    pub(crate) errno: u32,
+    /// Who reported it: 2 is ICMP, 3 ICMPv6.
+    pub(crate) origin: u8,
+    /// ICMP type.
+    pub(crate) kind: u8,
+    /// ICMP code.
+    pub(crate) code: u8,
+    /// Zero.
+    pad: u8,
+}
+
+impl ExtendedError {
+    /// Whether somebody refused the packet, rather than had no way to deliver it: protocol and port unreachable and the
+    /// prohibitions of RFC 792 and RFC 1812 (5.2.7.1); of ICMPv6 (RFC 4443, 3.1) prohibited, port unreachable, policy
+    /// and reject route.
+    #[inline(always)]
+    pub(crate) fn is_refusal(self) -> bool {
+        match (self.origin, self.kind) {
+            (2, 3) => matches!(self.code, 2 | 3 | 9 | 10 | 13),
+            (3, 1) => matches!(self.code, 1 | 4 | 5 | 6),
+            _ => false,
+        }
     }
 }
 

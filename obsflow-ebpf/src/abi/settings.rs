@@ -36,6 +36,12 @@ pub struct Offsets {
     pub sk_err: u32,
     /// `sock.sk_err_soft`.
     pub sk_err_soft: u32,
+    /// `sock.sk_error_queue`, whose first 8 bytes are the first packet.
+    pub sk_error_queue: u32,
+    /// `sock.sk_error_queue.qlen`.
+    pub sk_error_queue_len: u32,
+    /// `sk_buff.cb` plus `sock_exterr_skb.ee`: `struct sock_extended_err` of `include/uapi/linux/errqueue.h`.
+    pub skb_extended_error: u32,
     /// `sock.sk_protocol`.
     pub sk_protocol: u32,
     /// `sock.sk_cgrp_data`, whose first 8 bytes are the cgroup.
@@ -111,6 +117,6 @@ pub struct Settings {
 }
 
 const _: () = {
-    assert!(size_of::<Offsets>() == 38 * 4);
+    assert!(size_of::<Offsets>() == 41 * 4);
     assert!(size_of::<Settings>() == 40);
 };

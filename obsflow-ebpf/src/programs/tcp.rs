@@ -17,7 +17,8 @@ use obsflow_ebpf::abi::record::{Attempt, Close, Established, Header, Retransmit,
 
 use crate::emit::{count, count_conn, header, reserve};
 use crate::kernel::{
-    self, Sock, TCP_CLOSE, TCP_CLOSING, TCP_ESTABLISHED, TCP_FIN_WAIT2, TCP_LAST_ACK, TCP_SYN_SENT, copy,
+    self, ExtendedError, Sock, TCP_CLOSE, TCP_CLOSING, TCP_ESTABLISHED, TCP_FIN_WAIT2, TCP_LAST_ACK,
+    TCP_SYN_SENT, copy,
 };
 use crate::maps::{CONNS, change_live, class, live, tcp_watched};
 
@@ -242,7 +243,7 @@ fn closed(ctx: &BtfTracePointContext, sock: Sock, watched: bool, old: u32) {
     let Some(conn) = CONNS.get_ptr_mut(cookie) else {
         return;
     };
-    let (error, soft_error) = sock.errors();
+    let (error, mut soft_error) = sock.errors();
     let (mut acked, mut received) = sock.tcp_bytes();
     // SAFETY: a map value lives as long as the program; the entry goes away only here.
     unsafe {
@@ -255,7 +256,18 @@ fn closed(ctx: &BtfTracePointContext, sock: Sock, watched: bool, old: u32) {
         let result = if was_established {
             outcome::ESTABLISHED
         } else {
-            failure(flags, error, soft_error, (*conn).syn_retransmits)
+            let queued = sock.queued_error();
+            if error == 0
+                && soft_error == 0
+                && let Some(queued) = queued
+            {
+                soft_error = queued.errno;
+            }
+            if queued.is_some_and(ExtendedError::is_refusal) {
+                outcome::REJECTED
+            } else {
+                failure(flags, error, soft_error, (*conn).syn_retransmits)
+            }
         };
         if was_established {
             // SYN and FIN take a sequence number each and are no payload (RFC 9293, 3.4).
