@@ -146,10 +146,15 @@ fn has_rcode(flow: &Flow, wanted: u16) -> bool {
         .is_some_and(|l7| l7.kind != L7Type::Request && l7.dns.rcode == Some(wanted))
 }
 
-/// The name in the message ends in a dot; who writes `local$` means it all the same.
+/// The name in a message ends in a dot; who writes `local$` means it all the same. A dropped query is no message to
+/// Hubble, but whoever looks for a name wants to see that.
 fn has_query(flow: &Flow, query: &Regex) -> bool {
-    flow.l7.as_ref().is_some_and(|l7| {
-        let name = &l7.dns.query;
-        query.is_match(name) || name.strip_suffix('.').is_some_and(|name| query.is_match(name))
-    })
+    let matches =
+        |name: &str| query.is_match(name) || name.strip_suffix('.').is_some_and(|name| query.is_match(name));
+    let dropped = flow
+        .extensions
+        .drop
+        .as_ref()
+        .and_then(|drop| drop.question.as_deref());
+    flow.l7.as_ref().is_some_and(|l7| matches(&l7.dns.query)) || dropped.is_some_and(matches)
 }

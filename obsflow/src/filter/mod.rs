@@ -11,6 +11,8 @@ mod parse;
 mod values;
 
 #[cfg(test)]
+mod model_tests;
+#[cfg(test)]
 mod tests;
 
 pub use error::FilterError;

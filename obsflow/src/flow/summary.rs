@@ -213,6 +213,8 @@ fn connect_failed(out: &mut String, failure: &ConnectFailure) -> fmt::Result {
             ":"
         };
         write!(out, "{mark} {}", Errno(failure.errno))?;
+    } else if failure.outcome == Outcome::Failed {
+        out.push_str(", why is not known");
     }
     if failure.outcome != Outcome::Dropped
         && let Some(drop) = &failure.drop

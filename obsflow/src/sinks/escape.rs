@@ -17,9 +17,9 @@ pub(super) fn push(line: &mut String, text: &str) {
 
 /// Printable ASCII, as nearly everything is.
 pub(super) fn is_plain(text: &str) -> bool {
-    // No early exit: the compiler turns it into vector instructions.
+    // Without an early exit this becomes vector instructions.
     text.bytes()
-        .fold(true, |plain, b| plain & (b >= 0x20) & (b < 0x7f))
+        .fold(true, |plain, b| plain & (0x20..0x7f).contains(&b))
 }
 
 /// Controls of both sets (C1 has an 8-bit CSI), line and paragraph separators, and characters that reorder text or

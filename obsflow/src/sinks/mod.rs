@@ -8,6 +8,8 @@ mod text;
 mod time_format;
 
 #[cfg(test)]
+mod observe_tests;
+#[cfg(test)]
 mod tests;
 
 pub use observe::{ObserveSink, Selector};
