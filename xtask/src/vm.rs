@@ -7,18 +7,23 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use clap::Args;
 
 use crate::setup::{self, apt, rust::MUSL};
 use crate::{build, sh};
 
+mod docs;
 mod initrd;
 mod machine;
 mod modules;
 mod packages;
+mod result;
+mod table;
+
+use result::Outcome;
 
 /// What the machines need beyond what building and testing need.
 const PACKAGES: &[apt::Package] = &[
@@ -145,7 +150,8 @@ fn fetch(series: &[Series], arguments: &Arguments) -> Result<Vec<packages::Kerne
 /// # Errors
 /// When something needed is missing, a machine does not come through, or obsflow called a step wrong.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    apt::ensure(PACKAGES)?;
+    let began = Instant::now();
+    setup::step("machines", || apt::ensure(PACKAGES))?;
     let series = if arguments.kernels.is_empty() {
         Series::ALL.to_vec()
     } else {
@@ -158,38 +164,71 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         Some(binary) => Some(binary.clone()),
         None => Some(build::release()?),
     };
-    let queue = Mutex::new(series.into_iter().zip(kernels));
-    let done = Mutex::new(Vec::new());
-    thread::scope(|scope| {
-        for _ in 0..arguments.jobs.max(1) {
-            scope.spawn(|| {
-                while let Some((series, kernel)) = next(&queue) {
-                    let session = boot(series, &kernel, &init, obsflow.as_deref());
-                    match &session {
-                        Ok(session) => println!(
-                            "{series} ({}): {:.1} s",
-                            kernel.version,
-                            session.took.as_secs_f64()
-                        ),
-                        Err(error) => println!("{series} ({}): {error:#}", kernel.version),
-                    }
-                    done.lock()
-                        .unwrap_or_else(std::sync::PoisonError::into_inner)
-                        .push((series, kernel, session));
-                }
-            });
+    let queue: Vec<_> = series.iter().copied().zip(kernels).collect();
+    let mut rows = boot_all(&queue, arguments.jobs, &init, obsflow.as_deref())?;
+    rows.sort_by_key(|(series, _, _)| Series::ALL.iter().position(|known| known == series));
+    let rows: Vec<table::Row> = rows
+        .into_iter()
+        .map(|(_, kernel, outcome)| (kernel, outcome))
+        .collect();
+
+    let tables = table::all(&rows);
+    println!("\n{tables}");
+    let mut problems = 0;
+    for (_, outcome) in &rows {
+        for problem in &outcome.problems {
+            println!("{}: {problem}", outcome.release);
         }
-    });
-    let done = done
-        .into_inner()
-        .unwrap_or_else(std::sync::PoisonError::into_inner);
-    for (series, kernel, session) in done {
-        let session = session.with_context(|| format!("kernel {series} ({})", kernel.version))?;
-        for report in session.reports {
-            println!("{report:?}");
-        }
+        problems += outcome.problems.len();
+    }
+    ensure!(problems == 0, "{problems} problems on {} kernels", rows.len());
+    println!(
+        "{} kernels, every step called right ({:.0} s)",
+        rows.len(),
+        began.elapsed().as_secs_f64()
+    );
+    if arguments.write_docs {
+        ensure!(
+            rows.len() == Series::ALL.len(),
+            "the documentation shows every kernel: leave --kernel out"
+        );
+        docs::write(&tables)?;
     }
     Ok(())
+}
+
+type Booted = (Series, packages::Kernel, Outcome);
+
+/// Boots the machines, `jobs` of them at a time.
+fn boot_all(
+    queue: &[(Series, packages::Kernel)],
+    jobs: usize,
+    init: &Path,
+    obsflow: Option<&Path>,
+) -> Result<Vec<Booted>> {
+    let waiting = Mutex::new(queue.iter());
+    thread::scope(|scope| {
+        let work = || -> Result<Vec<Booted>> {
+            let mut done = Vec::new();
+            while let Some((series, kernel)) = next(&waiting) {
+                let session =
+                    boot(*series, kernel, init, obsflow).with_context(|| format!("kernel {series}"))?;
+                println!(
+                    "vm: {series} ({}): {:.1} s",
+                    kernel.version,
+                    session.took.as_secs_f64()
+                );
+                done.push((*series, kernel.clone(), Outcome::of(&session, obsflow.is_some())));
+            }
+            Ok(done)
+        };
+        let workers: Vec<_> = (0..jobs.max(1)).map(|_| scope.spawn(work)).collect();
+        let mut all = Vec::new();
+        for worker in workers {
+            all.extend(worker.join().map_err(|_| anyhow!("a worker panicked"))??);
+        }
+        Ok(all)
+    })
 }
 
 fn next<T>(queue: &Mutex<impl Iterator<Item = T>>) -> Option<T> {

@@ -9,7 +9,8 @@ use netlink_packet_core::{NLM_F_ACK, NLM_F_REQUEST, NetlinkMessage, NetlinkPaylo
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{LinkFlags, LinkMessage};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
-use obsflow_vm_guest::{CONTAINER_ID, POD_NAME, POD_NAMESPACE, POD_UID, RULES_PATH};
+use obsflow_vm_guest::RULES_PATH;
+use obsflow_vm_guest::scenario::{CONTAINER_ID, POD_NAME, POD_NAMESPACE, POD_UID};
 use rustix::mount::{MountFlags, mount};
 use rustix::system::{RebootCommand, finit_module, reboot, uname};
 use rustix::time::{ClockId, clock_gettime};

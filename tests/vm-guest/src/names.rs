@@ -7,7 +7,8 @@ use anyhow::Context as _;
 use domain::base::iana::Rcode;
 use domain::base::{Message, MessageBuilder, Name, Rtype, Ttl};
 use domain::rdata::A;
-use obsflow_vm_guest::{NAME_PRESENT, NAME_SERVER};
+use obsflow_vm_guest::NAME_SERVER;
+use obsflow_vm_guest::scenario::NAME_PRESENT;
 
 /// Longest message that is read.
 const MESSAGE_BYTES: usize = 1232;

@@ -7,8 +7,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
-use obsflow_vm_guest::{
-    NAME_MISSING, NAME_PRESENT, PORT_DROPPED, PORT_ESTABLISHED, PORT_REFUSED, Report, Step,
+use obsflow_vm_guest::Report;
+use obsflow_vm_guest::scenario::{
+    NAME_MISSING, NAME_PRESENT, PAYLOAD, PORT_DROPPED, PORT_ESTABLISHED, PORT_REFUSED, Step,
 };
 
 use crate::machine;
@@ -19,7 +20,6 @@ pub(crate) const ARGUMENT: &str = "traffic";
 const DEADLINE: Duration = Duration::from_millis(2500);
 /// Generous, for an emulated processor.
 const PATIENCE: Duration = Duration::from_secs(30);
-const PAYLOAD: &[u8] = b"one batch of spans";
 
 /// Starts the servers of the scenario: both echo, one of them cannot be reached.
 pub(crate) fn listen() -> anyhow::Result<()> {

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 use cpio::newc;
-use obsflow_vm_guest::{NAME_SERVER, OBSFLOW_PATH, PLAN_PATH, PORT_DROPPED, Plan, RULES_PATH};
+use obsflow_vm_guest::{NAME_SERVER, OBSFLOW_PATH, PLAN_PATH, Plan, RULES_PATH};
+
+use obsflow_vm_guest::scenario::PORT_DROPPED;
 
 use super::modules::Module;
 use crate::sh;
