@@ -13,6 +13,9 @@ use crate::model::time::Mono;
 
 /// What a drop is called on kernels that give no reason (before 5.17).
 static UNNAMED: LazyLock<Arc<str>> = LazyLock::new(|| Arc::from("UNKNOWN"));
+/// What later kernels call a drop by this function (`net/netfilter/core.c`).
+static NETFILTER: LazyLock<Arc<str>> = LazyLock::new(|| Arc::from("NETFILTER_DROP"));
+const NETFILTER_FUNCTION: &str = "nf_hook_slow";
 
 impl Correlator {
     pub(super) fn packet_drop(
@@ -62,7 +65,7 @@ impl Correlator {
         // The payload is a slice of everything that was read with it; this outlives that.
         packet.payload = Bytes::copy_from_slice(&packet.payload);
         let seen = DropSeen {
-            reason: self.reason(packet.reason),
+            reason: self.reason(&packet),
             hook: self.hook(&packet),
             ifindex: packet.ifindex,
             direction,
@@ -76,13 +79,18 @@ impl Correlator {
         out.insert(place, owner.observe(at, ends, What::Dropped(Box::new(seen))));
     }
 
-    fn reason(&self, code: Option<u32>) -> Arc<str> {
-        let Some(code) = code else {
-            return Arc::clone(&UNNAMED);
-        };
-        self.symbols()
-            .drop_reason(code)
-            .unwrap_or_else(|| Arc::from(format!("REASON_{code}").as_str()))
+    fn reason(&self, packet: &PacketDrop) -> Arc<str> {
+        let symbols = self.symbols();
+        match packet.reason {
+            Some(code) => symbols
+                .drop_reason(code)
+                .unwrap_or_else(|| Arc::from(format!("REASON_{code}").as_str())),
+            // Without a reason, the function that freed the packet tells.
+            None => match symbols.function(packet.location) {
+                Some(function) if &*function == NETFILTER_FUNCTION => Arc::clone(&NETFILTER),
+                _ => Arc::clone(&UNNAMED),
+            },
+        }
     }
 
     fn hook(&self, packet: &PacketDrop) -> Option<Arc<str>> {

@@ -9,8 +9,9 @@ pub const PORT_ESTABLISHED: u16 = 4317;
 pub const PORT_REFUSED: u16 = 4318;
 /// Port with a listener behind a rule that drops.
 pub const PORT_DROPPED: u16 = 8428;
-/// The name that does not exist.
-pub const NAME_MISSING: &str = "collector.missing.test";
+/// The name that does not exist. Its first label is not that of [`NAME_PRESENT`]: two names that begin alike, one
+/// looked up right after the other, look like one resolver's search list.
+pub const NAME_MISSING: &str = "agent.missing.test";
 /// The name that resolves to 127.0.0.1.
 pub const NAME_PRESENT: &str = "collector.telemetry.test";
 /// What goes over the connection, and comes back.

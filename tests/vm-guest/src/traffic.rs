@@ -40,7 +40,7 @@ pub(crate) fn listen() -> anyhow::Result<()> {
 
 /// Runs every step in a process of its own inside the pod, and hands its reports on.
 pub(crate) fn run_in_pod(mut say: impl FnMut(Report) -> anyhow::Result<()>) -> anyhow::Result<()> {
-    let mut child = Command::new("/proc/self/exe")
+    let mut child = Command::new("/init")
         .arg(ARGUMENT)
         .stdout(Stdio::piped())
         .spawn()

@@ -229,6 +229,29 @@ fn recorded_names_name_the_drop() {
 }
 
 #[test]
+fn without_a_reason_the_function_names_the_drop() {
+    // Before 5.17.
+    for (function, reason) in [("nf_hook_slow", "NETFILTER_DROP"), ("tcp_v4_rcv", "UNKNOWN")] {
+        let mut s = Scene::new();
+        let name = EventBody::Name {
+            of: Named::Function(0x10),
+            text: function.into(),
+        };
+        s.anonymous(0, 0, name);
+        s.event(1, 9, attempt(sink(40_000), None));
+        let EventBody::Drop(mut packet) = drop(sink(40_000).local, sink(0).remote, Protocol::Tcp, &[]) else {
+            panic!("a drop");
+        };
+        packet.reason = None;
+        s.event(2, 9, EventBody::Drop(packet));
+        let What::Dropped(seen) = &s.last().what else {
+            panic!("{:?}", s.last())
+        };
+        assert_eq!(&*seen.reason, reason);
+    }
+}
+
+#[test]
 fn a_connection_is_adopted_once() {
     let mut s = Scene::new();
     let adopted = EventBody::Adopted {
