@@ -34,8 +34,6 @@ const PACKAGES: &[apt::Package] = &[
 
 /// Modules of hooks (traffic control, tunnels, sock_diag) and of the scenario (nftables).
 const MODULES: &[&str] = &[
-    "veth",
-    "dummy",
     "vxlan",
     "geneve",
     "sch_ingress",
@@ -46,11 +44,13 @@ const MODULES: &[&str] = &[
     "nf_tables",
 ];
 
-/// How one boot may take, on a busy machine.
+/// Machines at the same time: each is one busy processor.
+const JOBS: usize = 2;
+/// How long one boot may take, on a busy machine.
 const LIMIT: Duration = Duration::from_secs(180);
 
 /// Arguments of `cargo xtask vm`.
-#[derive(Args, Clone, Debug, Default)]
+#[derive(Args, Clone, Debug)]
 pub(crate) struct Arguments {
     /// Only this kernel: 5.10, 6.1, 6.12 or newest; may be given more than once.
     #[arg(long = "kernel", value_name = "SERIES")]
@@ -68,11 +68,25 @@ pub(crate) struct Arguments {
     #[arg(long, conflicts_with = "binary")]
     traffic_only: bool,
     /// Machines at the same time.
-    #[arg(long, value_name = "COUNT", default_value_t = 2)]
+    #[arg(long, value_name = "COUNT", default_value_t = JOBS)]
     jobs: usize,
     /// Write the tables into docs/kernels.md.
     #[arg(long)]
     write_docs: bool,
+}
+
+impl Default for Arguments {
+    fn default() -> Self {
+        Self {
+            kernels: Vec::new(),
+            update: false,
+            mirror: None,
+            binary: None,
+            traffic_only: false,
+            jobs: JOBS,
+            write_docs: false,
+        }
+    }
 }
 
 /// A line of kernels, of which the newest is taken.

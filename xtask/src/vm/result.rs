@@ -1,7 +1,5 @@
 //! What a kernel's run showed: the hooks it carries, and whether obsflow called every step right.
 
-use std::time::Duration;
-
 use obsflow_vm_guest::Report;
 use obsflow_vm_guest::scenario::{Call, Step};
 use serde_json::Value;
@@ -35,10 +33,6 @@ pub(crate) struct Called {
 pub(crate) struct Outcome {
     /// `uname -r`.
     pub(crate) release: String,
-    /// From start to power-off.
-    pub(crate) took: Duration,
-    /// Start of `obsflow observe` to its last hook, in emulation.
-    pub(crate) attached_ms: Option<u64>,
     /// The hooks.
     pub(crate) hooks: Vec<Hook>,
     /// The steps.
@@ -50,10 +44,7 @@ pub(crate) struct Outcome {
 impl Outcome {
     /// Judges what a machine said. Without `obsflow` only the traffic is judged.
     pub(crate) fn of(session: &Session, obsflow: bool) -> Self {
-        let mut outcome = Self {
-            took: session.took,
-            ..Self::default()
-        };
+        let mut outcome = Self::default();
         let mut finished = false;
         let mut seen = Vec::new();
         let mut flows: Vec<Value> = Vec::new();
@@ -70,7 +61,6 @@ impl Outcome {
                     stderr,
                     ..
                 } => outcome.ran(command, *code, stdout, stderr),
-                Report::Attached { took_ms } => outcome.attached_ms = Some(*took_ms),
                 Report::Step { step, seen: what, .. } => seen.push((*step, what.as_str())),
                 Report::Observed { line } => match serde_json::from_str(line) {
                     Ok(flow) => flows.push(flow),
@@ -78,6 +68,7 @@ impl Outcome {
                 },
                 Report::Failed { error } => outcome.problem(format!("the guest: {error}")),
                 Report::Finished { .. } => finished = true,
+                Report::Attached { .. } => {}
             }
         }
         if !finished {

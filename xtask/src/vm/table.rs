@@ -35,13 +35,7 @@ pub(crate) fn all(rows: &[Row]) -> String {
             rows.iter().map(|(_, outcome)| call(outcome, step)),
         ));
     }
-    let seconds = |outcome: &Outcome| format!("{:.1} s", outcome.took.as_secs_f64());
-    steps.push(line(
-        "the whole boot, emulated",
-        rows.iter().map(|(_, outcome)| seconds(outcome)),
-    ));
     text.push_str(&aligned(&steps));
-    text.push('\n');
     text
 }
 
