@@ -49,50 +49,32 @@ pub fn run() -> Result<()> {
         "a real OpenTelemetry SDK exports to the Collector over HTTP",
     );
     let host = "otel-collector.observability";
-    let export = otlp::export(
-        healthy,
-        Sdk::Rust,
-        otlp::Transport::Http,
-        host,
-        2,
-        Duration::from_millis(200),
-    )?;
+    let http = otlp::Transport::Http;
+    let export = otlp::export(healthy, Sdk::Rust, http, host, 2, Duration::from_millis(200))?;
     collector.wait_for(2, SOON, |_| true)?;
     drop(export);
-    show(&obsflow, &mut shown, healthy, &["closed", "Closed", "FIN"])?;
+    show(&obsflow, &mut shown, healthy, "closed after")?;
 
     heading(
         "A name that does not exist",
         misnamed,
         "it exports to otel-colector, one l short",
     );
-    let export = otlp::export(
-        misnamed,
-        Sdk::Rust,
-        otlp::Transport::Http,
-        "otel-colector.observability",
-        1,
-        SOON,
-    )?;
-    export.json("that its export failed", SOON, |line| line["export"] == "failed")?;
-    show(
-        &obsflow,
-        &mut shown,
-        misnamed,
-        &["Non-Existent Domain", "NXDOMAIN"],
-    )?;
+    let export = otlp::export(misnamed, Sdk::Rust, http, "otel-colector.observability", 1, SOON)?;
+    show(&obsflow, &mut shown, misnamed, "DNS Look-up")?;
+    drop(export);
 
     heading("A refused connect", refused, "the Collector has ended");
     collector.stop();
     let export = otlp::export(refused, Sdk::Rust, otlp::Transport::Grpc, host, 1, SOON)?;
-    export.json("that its export failed", SOON, |line| line["export"] == "failed")?;
-    show(&obsflow, &mut shown, refused, &["refused", "ECONNREFUSED"])?;
+    show(&obsflow, &mut shown, refused, "refused by the peer")?;
+    drop(export);
     collector.restart()?;
 
     heading(
         "A black hole",
         dropped,
-        "an nftables rule in the node's FORWARD chain drops what it sends to port 4317",
+        "a rule in the node's FORWARD chain drops what goes to port 4317",
     );
     let node = lab.node(0)?;
     let broken = fault::apply(
@@ -100,14 +82,8 @@ pub fn run() -> Result<()> {
         Fault::Drop(Hook::Forward, Transport::Tcp, otlp::GRPC),
     )?;
     let to = SocketAddr::new(collector.pod.v4.into(), otlp::GRPC).to_string();
-    let connect = dropped.tool(["connect", &to, "--deadline", "3500"])?;
-    connect.json("what became of it", SOON, |_| true)?;
-    show(
-        &obsflow,
-        &mut shown,
-        dropped,
-        &["given up", "given-up", "dropped", "DROPPED"],
-    )?;
+    let _connect = dropped.tool(["connect", &to, "--deadline", "3500"])?;
+    show(&obsflow, &mut shown, dropped, "SYNs sent again")?;
     broken.heal()?;
 
     obsflow.stop(SOON)?;
@@ -119,20 +95,20 @@ fn heading(what: &str, pod: &Pod, how: &str) {
     println!("\n== {what}: {}, {how}", pod.path());
 }
 
-/// Prints what obsflow says about a pod, until one of `last` was said.
-fn show(obsflow: &Proc, shown: &mut usize, pod: &Pod, last: &[&str]) -> Result<()> {
-    wait::until(format!("obsflow to speak of {}", pod.name), PATIENCE, || {
+/// Prints what obsflow says about a pod, up to the line that says `last`; what a retry adds is not shown.
+fn show(obsflow: &Proc, shown: &mut usize, pod: &Pod, last: &str) -> Result<()> {
+    wait::until(format!("obsflow to say {last} of {}", pod.name), PATIENCE, || {
         let Some(lines) = obsflow.out().after(*shown, Duration::from_millis(50)) else {
             return Ok(None);
         };
         *shown += lines.len();
-        let lines = lines.iter().filter(|line| line.contains(&pod.name));
-        let mut done = None;
-        for line in lines {
+        for line in lines.iter().filter(|line| line.contains(&pod.name)) {
             println!("{line}");
-            done = done.or_else(|| last.iter().any(|word| line.contains(word)).then_some(()));
+            if line.contains(last) {
+                return Ok(Some(()));
+            }
         }
-        Ok(done)
+        Ok(None)
     })?;
     std::io::stdout().flush().context("the terminal is gone")
 }
