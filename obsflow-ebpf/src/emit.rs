@@ -85,6 +85,8 @@ pub fn count_dns(cgroup: u64, rcode: u32) {
 /// Room in the ring for a `T`, or a counted loss.
 #[inline(always)]
 pub fn reserve<T: 'static>(kind: u16) -> Option<Slot<T>> {
+    // Counted before the record is written: an atomic add waits for all stores before it, and a record's are slow.
+    count(stat::MADE + u32::from(kind));
     match EVENTS.reserve::<T>(0) {
         Some(entry) => Some(Slot { entry, kind }),
         None => {
@@ -112,14 +114,14 @@ impl<T: 'static> Slot<T> {
     #[inline(always)]
     pub fn submit(self) {
         self.entry.submit(u64::from(BPF_RB_NO_WAKEUP));
-        count(stat::EMITTED + u32::from(self.kind));
     }
 
-    /// Drops the reservation, for data that could not be read; counted.
+    /// Drops the reservation, for data that could not be read; counted, and as a loss of its kind.
     #[inline(always)]
     pub fn discard(self) {
         self.entry.discard(u64::from(BPF_RB_NO_WAKEUP));
         count(stat::UNREADABLE);
+        count(stat::LOST + u32::from(self.kind));
     }
 }
 

@@ -5,7 +5,9 @@ use core::ffi::c_void;
 use core::mem::MaybeUninit;
 
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
-use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_get_current_task, bpf_get_socket_cookie};
+use aya_ebpf::helpers::{
+    bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_task, bpf_get_socket_cookie,
+};
 use obsflow_ebpf::abi::record::{Peer, Tuple};
 use obsflow_ebpf::abi::settings::{Offsets, Settings};
 
@@ -108,6 +110,47 @@ pub(crate) fn mapped(v4: u32) -> [u8; 16] {
     unsafe { core::mem::transmute::<[u64; 2], [u8; 16]>(words) }
 }
 
+/// Writes an IPv4 address as [`mapped`] gives it, in two words.
+///
+/// # Safety
+/// `to` must be valid and aligned to eight bytes.
+#[inline(always)]
+pub(crate) unsafe fn write_mapped(to: *mut [u8; 16], v4: u32) {
+    let to = to.cast::<u64>();
+    // SAFETY: forwarded to the caller.
+    unsafe {
+        to.write(0);
+        to.add(1).write((u64::from(v4) << 32 | 0xffff_0000).to_le());
+    }
+}
+
+/// Writes zeros in words; the compiler would call a loop over bytes.
+///
+/// # Safety
+/// `to` must be valid, aligned to eight bytes, and its size a multiple of eight.
+#[inline(always)]
+pub(crate) unsafe fn zero<T>(to: *mut T) {
+    const { assert!(size_of::<T>().is_multiple_of(8)) };
+    let mut i = 0;
+    while i < size_of::<T>() / 8 {
+        // SAFETY: forwarded to the caller. Volatile, so that it stays what it is.
+        unsafe { to.cast::<u64>().add(i).write_volatile(0) };
+        i += 1;
+    }
+}
+
+/// Writes the ports and the protocol of a [`Tuple`] as one word: they are its last eight bytes.
+///
+/// # Safety
+/// `to` must be valid and aligned to eight bytes.
+#[inline(always)]
+pub(crate) unsafe fn write_ports(to: *mut Tuple, local: u16, remote: u16, protocol: u8) {
+    const { assert!(core::mem::offset_of!(Tuple, local_port) == 32 && size_of::<Tuple>() == 40) };
+    let word = u64::from(local) | u64::from(remote) << 16 | u64::from(protocol) << 32;
+    // SAFETY: forwarded to the caller.
+    unsafe { to.cast::<u64>().add(4).write(word.to_le()) };
+}
+
 /// Copies a value in words of eight bytes; types with smaller alignment would be copied in smaller pieces.
 ///
 /// # Safety
@@ -186,13 +229,10 @@ impl Sock {
                 read_to(base, offset!(skc_v6_rcv_saddr), &raw mut (*to).local);
                 read_to(base, offset!(skc_v6_daddr), &raw mut (*to).remote);
             } else {
-                (*to).local = mapped(self.direct::<u32>(offset!(skc_rcv_saddr)));
-                (*to).remote = mapped(self.direct::<u32>(offset!(skc_daddr)));
+                write_mapped(&raw mut (*to).local, self.direct::<u32>(offset!(skc_rcv_saddr)));
+                write_mapped(&raw mut (*to).remote, self.direct::<u32>(offset!(skc_daddr)));
             }
-            (*to).local_port = self.local_port();
-            (*to).remote_port = self.remote_port();
-            (*to).protocol = protocol;
-            (*to).pad = [0; 3];
+            write_ports(to, self.local_port(), self.remote_port(), protocol);
         }
     }
 
@@ -314,28 +354,26 @@ pub(crate) fn cgroup_hierarchy(cgroup: usize) -> i32 {
 }
 
 /// The calling process, not the calling thread.
-pub(crate) struct Caller {
+pub struct Caller {
     /// Process id.
     pub pid: u32,
     /// Name of the process: its main thread's.
     pub comm: [u8; 16],
-    /// Inode of the network namespace.
-    pub netns: u32,
 }
 
-/// Who runs now.
+/// Who runs now. Most callers are their process's main thread, whose name is one helper away.
 #[inline(always)]
-pub(crate) fn caller() -> Caller {
-    // SAFETY: the helper has no preconditions.
-    let task = unsafe { bpf_get_current_task() } as usize;
-    let leader: usize = read(task, offset!(task_group_leader)).unwrap_or(task);
-    let nsproxy: usize = read(task, offset!(task_nsproxy)).unwrap_or(0);
-    let net: usize = read(nsproxy, offset!(nsproxy_net)).unwrap_or(0);
-    Caller {
-        pid: read(task, offset!(task_tgid)).unwrap_or(0),
-        comm: read(leader, offset!(task_comm)).unwrap_or([0; 16]),
-        netns: read(net, offset!(net_inum)).unwrap_or(0),
-    }
+pub fn caller() -> Caller {
+    let (pid, tid) = pid_tid();
+    let comm = if pid == tid {
+        bpf_get_current_comm().unwrap_or([0; 16])
+    } else {
+        // SAFETY: the helper has no preconditions.
+        let task = unsafe { bpf_get_current_task() } as usize;
+        let leader: usize = read(task, offset!(task_group_leader)).unwrap_or(task);
+        read(leader, offset!(task_comm)).unwrap_or([0; 16])
+    };
+    Caller { pid, comm }
 }
 
 /// `(process id, thread id)` of the caller, in tracing programs.

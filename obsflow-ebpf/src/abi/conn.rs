@@ -43,7 +43,7 @@ pub struct UdpOrigin {
     pub comm: [u8; 16],
     /// Process id of the caller.
     pub pid: u32,
-    /// Inode of the network namespace, 0 when unknown.
+    /// Inode of the network namespace; 0, it is not looked up for each message.
     pub netns: u32,
 }
 

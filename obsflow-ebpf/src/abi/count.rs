@@ -66,11 +66,11 @@ pub struct TunnelCount {
     pub last_ns: u64,
 }
 
-/// Indexes of [`super::names::STATS`]. Records emitted and lost are counted by kind: `EMITTED + kind`, `LOST + kind`.
+/// Indexes of [`super::names::STATS`]. Records are counted by kind: `MADE + kind`, `LOST + kind`.
 pub mod stat {
-    /// Records handed to the ring buffer.
-    pub const EMITTED: u32 = 0;
-    /// Records the ring buffer had no room for.
+    /// Records that were to be made. What is not lost of them is in the ring.
+    pub const MADE: u32 = 0;
+    /// Records the ring buffer had no room for, and the few of [`UNREADABLE`].
     pub const LOST: u32 = 32;
     /// Connections not tracked because [`super::super::names::CONNS`] was full.
     pub const CONNS_FULL: u32 = 64;

@@ -4,6 +4,8 @@
 pub const EVENTS: &str = "EVENTS";
 /// Array of 65,536 class bytes, by port.
 pub const PORT_CLASS: &str = "PORT_CLASS";
+/// Array of 1,024 words, a bit for each port that has a class; user space sets the class before the bit.
+pub const PORT_WATCHED: &str = "PORT_WATCHED";
 /// Array by `enum skb_drop_reason`: 1 when drops for this reason are reported, 2 when they are for
 /// tunnels only.
 pub const DROP_REASONS: &str = "DROP_REASONS";
@@ -29,9 +31,10 @@ pub const OFFSETS: &str = "OFFSETS";
 /// Global of type [`super::settings::Settings`].
 pub const SETTINGS: &str = "SETTINGS";
 /// Every map, for the test that compares them with the object.
-pub const MAPS: [&str; 10] = [
+pub const MAPS: [&str; 11] = [
     EVENTS,
     PORT_CLASS,
+    PORT_WATCHED,
     LIVE,
     DROP_REASONS,
     CONNS,

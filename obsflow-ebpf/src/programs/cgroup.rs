@@ -7,10 +7,9 @@
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel_str;
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
-use obsflow_ebpf::abi::count::stat;
 use obsflow_ebpf::abi::record::{Cgroup, kind};
 
-use crate::emit::{Sized, count, header, reserve};
+use crate::emit::{Sized, header, reserve};
 use crate::kernel::{cgroup_hierarchy, cgroup_id};
 
 /// Longest path that travels, with its NUL. User space resolves a longer one from the file system.
@@ -45,7 +44,6 @@ fn record(ctx: &BtfTracePointContext, kind: u16) {
         let written = bpf_probe_read_kernel_str((&raw mut (*record).tail).cast(), PATH as u32, path.cast());
         if written <= 0 || written as usize >= PATH {
             // Too long or unreadable: a path cut short would name another cgroup.
-            count(stat::UNREADABLE);
             slot.discard();
             return;
         }

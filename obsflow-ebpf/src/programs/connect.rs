@@ -114,7 +114,7 @@ fn origin(ctx: &SockAddrContext, asked: Peer, class: u8) {
             asked,
             comm: caller.comm,
             pid: caller.pid,
-            netns: caller.netns,
+            netns: 0,
         };
         // SAFETY: the helper takes the context.
         let cookie = unsafe { bpf_get_socket_cookie(ctx.as_ptr()) };

@@ -14,7 +14,7 @@ use obsflow_ebpf::abi::count::port_class;
 use obsflow_ebpf::abi::record::{Drop, NO_REASON, STACK_DEPTH, Tuple, flag, kind};
 
 use crate::emit::{Sized, bounded, header, reserve};
-use crate::kernel::{Skb, mapped, read, read_to, setting, stored_cookie};
+use crate::kernel::{Skb, read, read_to, setting, stored_cookie, write_mapped, write_ports};
 use crate::maps::{CONNS, DROP_REASONS, class};
 
 /// ETH_P_IP.
@@ -172,16 +172,13 @@ impl Ports {
         // SAFETY: the caller's record.
         unsafe {
             if protocol == IPV4 {
-                (*to).local = mapped(read(ip, 12).unwrap_or(0));
-                (*to).remote = mapped(read(ip, 16).unwrap_or(0));
+                write_mapped(&raw mut (*to).local, read(ip, 12).unwrap_or(0));
+                write_mapped(&raw mut (*to).remote, read(ip, 16).unwrap_or(0));
             } else {
                 read_to(ip, 8, &raw mut (*to).local);
                 read_to(ip, 24, &raw mut (*to).remote);
             }
-            (*to).local_port = self.source;
-            (*to).remote_port = self.dest;
-            (*to).protocol = self.protocol;
-            (*to).pad = [0; 3];
+            write_ports(to, self.source, self.dest, self.protocol);
         }
     }
 }

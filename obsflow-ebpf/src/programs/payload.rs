@@ -11,7 +11,7 @@ use obsflow_ebpf::abi::conn::{Conn, Stream, conn_flag, stream_state};
 use obsflow_ebpf::abi::count::stat;
 use obsflow_ebpf::abi::record::{Payload, flag, kind};
 
-use super::skb::{Packet, cookie, load_bytes};
+use super::skb::{cookie, load_bytes};
 use super::tcp::conn_header;
 use crate::emit::{Sized, bounded, count, reserve};
 use crate::kernel::setting;
@@ -50,30 +50,20 @@ fn stream(cookie: u64, ingress: bool) -> Option<(*mut Conn, *mut Stream)> {
     Some((conn, stream))
 }
 
-/// Looks at a TCP packet of a watched socket. Returns nothing of use.
+/// Looks at a segment with payload of a watched socket: its sequence number and the offset of its payload in the packet.
+/// Returns nothing of use.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(super) extern "C" fn tcp_segment(skb: *mut __sk_buff, ingress: u32) -> u32 {
+pub extern "C" fn tcp_segment(skb: *mut __sk_buff, ingress: u32, sequence: u32, data: u32) -> u32 {
     if setting!(u32, payload) == 0 {
-        return 0;
-    }
-    let Some(packet) = Packet::parse(skb) else {
-        return 0;
-    };
-    let mut head = [0u8; 14];
-    // SAFETY: the buffer has the length that is passed.
-    if !unsafe { load_bytes(skb, packet.transport, head.as_mut_ptr(), 14) } {
-        return 0;
-    }
-    let data = packet.transport + u32::from(head[12] >> 4) * 4;
-    if packet.len <= data {
         return 0;
     }
     let cookie = cookie(skb);
     let Some((conn, stream)) = stream(cookie, ingress != 0) else {
         return 0;
     };
-    let sequence = u32::from_be_bytes([head[4], head[5], head[6], head[7]]);
+    // SAFETY: the kernel's context.
+    let len = unsafe { (*skb).len };
     // SAFETY: map values live as long as the program. One direction of one socket is handled by one CPU at a time.
     unsafe {
         if (*stream).state & stream_state::BASED == 0 {
@@ -88,7 +78,7 @@ pub(super) extern "C" fn tcp_segment(skb: *mut __sk_buff, ingress: u32) -> u32 {
         if start < 0 {
             return 0;
         }
-        let end = start as u64 + u64::from(packet.len - data);
+        let end = start as u64 + u64::from(len.saturating_sub(data));
         if end <= seen {
             return 0;
         }

@@ -38,7 +38,6 @@ fn record(kind: u16, pid: u32) {
     let record = slot.as_ptr();
     let mut head = header(kind, 0, size_of::<Process>());
     head.pid = pid;
-    head.netns = caller.netns;
     // SAFETY: the helper has no preconditions; the slot is ours until submitted.
     unsafe {
         head.cgroup = bpf_get_current_cgroup_id();

@@ -16,7 +16,7 @@ use obsflow_ebpf::abi::count::{live, port_class};
 use obsflow_ebpf::abi::record::Tuple;
 
 use super::{dns, payload};
-use crate::kernel::mapped;
+use crate::kernel::{write_mapped, write_ports};
 use crate::maps::{class, live};
 
 /// The packet goes on, always.
@@ -25,8 +25,6 @@ const ALLOW: i32 = 1;
 const TCP: u8 = 6;
 /// IPPROTO_UDP.
 const UDP: u8 = 17;
-/// Bytes of a UDP header.
-const UDP_HEADER: u32 = 8;
 
 #[cgroup_skb(egress)]
 pub(crate) fn skb_egress(ctx: SkBuffContext) -> i32 {
@@ -49,6 +47,7 @@ fn packet(skb: *mut __sk_buff, ingress: bool) {
         return;
     }
     let Some(packet) = Packet::parse(skb) else { return };
+    let way = u32::from(ingress);
     if packet.protocol == UDP {
         // The socket's port or the packet's: after REDIRECT or DNAT they differ.
         if (socket_class | class(packet.remote_port(ingress))) & port_class::DNS == 0 {
@@ -58,17 +57,24 @@ fn packet(skb: *mut __sk_buff, ingress: bool) {
         // SAFETY: the kernel's context; the local port is in host order.
         let local = unsafe { (*skb).local_port } as u16;
         if class(local) & port_class::DNS == 0 {
-            dns::dns_message(skb, u32::from(ingress));
+            dns::dns_message(skb, way, packet.version, packet.transport);
         }
-    } else if packet.protocol == TCP && remote != 0 {
-        payload::tcp_segment(skb, u32::from(ingress));
+    } else if packet.protocol == TCP
+        && remote != 0
+        && let Some(tcp) = Tcp::parse(skb, packet.transport)
+    {
+        // SAFETY: the kernel's context.
+        let len = unsafe { (*skb).len };
+        if len > tcp.data {
+            payload::tcp_segment(skb, way, tcp.sequence, tcp.data);
+        }
     }
 }
 
-/// What both families of hooks need of the headers.
-pub(super) struct Packet {
+/// What the filter needs of a packet's headers.
+struct Packet {
     /// 4 or 6.
-    version: u8,
+    version: u32,
     /// Source port.
     source_port: u16,
     /// Destination port.
@@ -76,17 +82,15 @@ pub(super) struct Packet {
     /// IP protocol.
     protocol: u8,
     /// Offset of the transport header.
-    pub transport: u32,
-    /// Length of the packet from the IP header on.
-    pub len: u32,
+    transport: u32,
 }
 
 impl Packet {
-    /// Reads IP and the ports by direct access: these headers are linear.
+    /// Reads by direct access: these headers are linear.
     #[inline(always)]
-    pub(super) fn parse(skb: *mut __sk_buff) -> Option<Self> {
+    fn parse(skb: *mut __sk_buff) -> Option<Self> {
         // SAFETY: the kernel's context.
-        let (start, end, len) = unsafe { ((*skb).data as usize, (*skb).data_end as usize, (*skb).len) };
+        let (start, end) = unsafe { ((*skb).data as usize, (*skb).data_end as usize) };
         if start + 20 > end {
             return None;
         }
@@ -94,42 +98,30 @@ impl Packet {
         // SAFETY: the bounds above and below, which the verifier follows.
         unsafe {
             let first = *at;
-            if first >> 4 == 4 {
+            let (version, protocol, header) = if first >> 4 == 4 {
                 let header = usize::from(first & 0xf) * 4;
                 // Of a later fragment there are no ports.
                 let fragment = u16::from_be_bytes([*at.add(6), *at.add(7)]) & 0x1fff;
                 if fragment != 0 || header < 20 {
                     return None;
                 }
-                let protocol = *at.add(9);
-                let ports = start + header;
-                if ports + 4 > end {
-                    return None;
-                }
-                let ports = ports as *const u8;
-                Some(Self {
-                    version: 4,
-                    source_port: u16::from_be_bytes([*ports, *ports.add(1)]),
-                    dest_port: u16::from_be_bytes([*ports.add(2), *ports.add(3)]),
-                    protocol,
-                    transport: header as u32,
-                    len,
-                })
+                (4, *at.add(9), header)
             } else {
-                if start + 44 > end {
-                    return None;
-                }
                 // Telemetry and DNS carry no IPv6 extension headers in practice; one that does is not followed.
-                let ports = at.add(40);
-                Some(Self {
-                    version: 6,
-                    source_port: u16::from_be_bytes([*ports, *ports.add(1)]),
-                    dest_port: u16::from_be_bytes([*ports.add(2), *ports.add(3)]),
-                    protocol: *at.add(6),
-                    transport: 40,
-                    len,
-                })
+                (6, *at.add(6), 40)
+            };
+            let ports = start + header;
+            if ports + 4 > end {
+                return None;
             }
+            let ports = ports as *const u8;
+            Some(Self {
+                version,
+                source_port: u16::from_be_bytes([*ports, *ports.add(1)]),
+                dest_port: u16::from_be_bytes([*ports.add(2), *ports.add(3)]),
+                protocol,
+                transport: header as u32,
+            })
         }
     }
 
@@ -138,45 +130,102 @@ impl Packet {
     fn remote_port(&self, ingress: bool) -> u16 {
         if ingress { self.source_port } else { self.dest_port }
     }
+}
 
-    /// Writes both ends, from the socket's side, to `to`.
-    ///
-    /// # Safety
-    /// `to` must be valid and aligned to eight bytes.
+/// What a stream needs of a TCP header.
+struct Tcp {
+    /// Sequence number of the first byte.
+    sequence: u32,
+    /// Offset of the payload.
+    data: u32,
+}
+
+impl Tcp {
+    /// Reads by direct access: the header is linear, the payload is not.
     #[inline(always)]
-    pub(super) unsafe fn tuple(&self, skb: *mut __sk_buff, ingress: bool, to: *mut Tuple) {
-        // SAFETY: forwarded to the caller.
+    fn parse(skb: *mut __sk_buff, transport: u32) -> Option<Self> {
+        // SAFETY: the kernel's context.
+        let (start, end) = unsafe { ((*skb).data as usize, (*skb).data_end as usize) };
+        let at = start + transport as usize;
+        if at + 20 > end {
+            return None;
+        }
+        let at = at as *const u8;
+        // SAFETY: the bound above.
         unsafe {
-            let (source, dest) = if ingress {
-                (&raw mut (*to).remote, &raw mut (*to).local)
-            } else {
-                (&raw mut (*to).local, &raw mut (*to).remote)
-            };
-            if self.version == 4 {
-                let mut words = [0u32; 2];
-                load_bytes(skb, 12, words.as_mut_ptr().cast(), 8);
-                *source = mapped(words[0]);
-                *dest = mapped(words[1]);
-            } else {
-                load_bytes(skb, 8, source.cast(), 16);
-                load_bytes(skb, 24, dest.cast(), 16);
-            }
-            if ingress {
-                (*to).local_port = self.dest_port;
-                (*to).remote_port = self.source_port;
-            } else {
-                (*to).local_port = self.source_port;
-                (*to).remote_port = self.dest_port;
-            }
-            (*to).protocol = self.protocol;
-            (*to).pad = [0; 3];
+            let sequence = u32::from_be_bytes([*at.add(4), *at.add(5), *at.add(6), *at.add(7)]);
+            Some(Self {
+                sequence,
+                data: transport + u32::from(*at.add(12) >> 4) * 4,
+            })
         }
     }
+}
 
-    /// Offset of a UDP payload.
-    #[inline(always)]
-    pub(super) fn udp_payload(&self) -> u32 {
-        self.transport + UDP_HEADER
+/// Writes both ends of a UDP packet, from the socket's side, to `to`, by direct access. False when its headers are not
+/// linear.
+///
+/// # Safety
+/// `to` must be valid and aligned to eight bytes.
+#[inline(always)]
+pub unsafe fn udp_tuple(
+    skb: *mut __sk_buff,
+    version: u32,
+    transport: u32,
+    ingress: bool,
+    to: *mut Tuple,
+) -> bool {
+    // SAFETY: the kernel's context; the destination as the caller promises; the bounds, which the verifier follows.
+    unsafe {
+        let (start, end) = ((*skb).data as usize, (*skb).data_end as usize);
+        // The verifier knows nothing of a number that came as an argument.
+        let transport = (transport & 0x3f) as usize;
+        if start + transport + 8 > end {
+            return false;
+        }
+        let ports = (start + transport) as *const u8;
+        let (source, dest) = if ingress {
+            (&raw mut (*to).remote, &raw mut (*to).local)
+        } else {
+            (&raw mut (*to).local, &raw mut (*to).remote)
+        };
+        let at = start as *const u8;
+        if version == 4 {
+            if start + 20 > end {
+                return false;
+            }
+            write_mapped(source, at.add(12).cast::<u32>().read_unaligned());
+            write_mapped(dest, at.add(16).cast::<u32>().read_unaligned());
+        } else {
+            if start + 40 > end {
+                return false;
+            }
+            copy_packet(source, at.add(8));
+            copy_packet(dest, at.add(24));
+        }
+        let source_port = u16::from_be_bytes([*ports, *ports.add(1)]);
+        let dest_port = u16::from_be_bytes([*ports.add(2), *ports.add(3)]);
+        if ingress {
+            write_ports(to, dest_port, source_port, UDP);
+        } else {
+            write_ports(to, source_port, dest_port, UDP);
+        }
+        true
+    }
+}
+
+/// Copies an IPv6 address out of the packet in words of four bytes, to which packets are aligned.
+///
+/// # Safety
+/// Both must be valid; `to` aligned to eight bytes.
+#[inline(always)]
+unsafe fn copy_packet(to: *mut [u8; 16], from: *const u8) {
+    let (to, from) = (to.cast::<u32>(), from.cast::<u32>());
+    let mut i = 0;
+    while i < 4 {
+        // SAFETY: forwarded to the caller.
+        unsafe { to.add(i).write_volatile(from.add(i).read_volatile()) };
+        i += 1;
     }
 }
 

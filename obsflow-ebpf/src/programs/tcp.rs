@@ -44,8 +44,12 @@ pub fn sock_state(ctx: BtfTracePointContext) -> i32 {
     let sock = Sock(ctx.arg(0));
     // Every watched connection has a watched port at its remote end, except those that a connect hook saw ask for
     // one before something rewrote it; these two loads and one look-up are all that others pay.
-    let watched = tcp_watched(class(sock.remote_port()));
     let (old, new): (u32, u32) = (ctx.arg(1), ctx.arg(2));
+    // Three transitions matter; a connection makes ten.
+    if new != TCP_SYN_SENT && new != TCP_CLOSE && !(old == TCP_SYN_SENT && new == TCP_ESTABLISHED) {
+        return 0;
+    }
+    let watched = tcp_watched(class(sock.remote_port()));
     if new == TCP_SYN_SENT {
         if watched || live(live::PENDING) != live(live::TAKEN) {
             syn_sent(&ctx, sock, watched);
@@ -181,7 +185,6 @@ pub fn insert_conn(cookie: u64, cgroup: u64, flags: u32) -> Option<*mut Conn> {
         (*conn).start_ns = bpf_ktime_get_ns();
         (*conn).cgroup = cgroup;
         (*conn).pid = caller.pid;
-        (*conn).netns = caller.netns;
         (*conn).comm = caller.comm;
         (*conn).flags = flags;
     }

@@ -35,9 +35,9 @@ pod!(
 /// Counters of the kernel side itself, summed over the CPUs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
-    /// Records handed to the ring, by kind.
-    pub emitted: BTreeMap<u16, u64>,
-    /// Records the ring had no room for, by kind.
+    /// Records that were to be made, by kind: those in the ring and the lost ones.
+    pub made: BTreeMap<u16, u64>,
+    /// Of those, records that the ring had no room for, by kind.
     pub lost: BTreeMap<u16, u64>,
     /// Connections not followed because the map was full.
     pub connections_full: u64,
@@ -50,10 +50,16 @@ pub struct Stats {
 }
 
 impl Stats {
+    /// All records that were to be made: what is seen and what is lost, exactly.
+    #[must_use]
+    pub fn made_total(&self) -> u64 {
+        self.made.values().sum()
+    }
+
     /// All records handed to the ring.
     #[must_use]
     pub fn emitted_total(&self) -> u64 {
-        self.emitted.values().sum()
+        self.made_total().saturating_sub(self.lost_total())
     }
 
     /// All records lost.
@@ -104,7 +110,7 @@ impl CounterMaps {
                 .collect()
         };
         Stats {
-            emitted: by_kind(stat::EMITTED),
+            made: by_kind(stat::MADE),
             lost: by_kind(stat::LOST),
             connections_full: self.stat(stat::CONNS_FULL),
             counts_full: self.stat(stat::COUNTS_FULL),

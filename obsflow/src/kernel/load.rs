@@ -401,14 +401,23 @@ fn attach_sock_ops(program: &mut SockOps, cgroups: &[(PathBuf, File)]) -> Result
     Ok(())
 }
 
+/// Gives ports their classes. The class comes before the bit that makes programs look at it.
 fn fill_ports(ebpf: &mut Ebpf, ports: &BTreeMap<u16, u8>) -> Result<(), LoadError> {
-    let mut map = array::<u8>(ebpf, names::PORT_CLASS)?;
+    let mut classes = array::<u8>(ebpf, names::PORT_CLASS)?;
     for (port, class) in ports {
-        map.set(u32::from(*port), *class, 0)
+        classes
+            .set(u32::from(*port), *class, 0)
             .map_err(|error| LoadError::Map {
                 name: names::PORT_CLASS,
                 reason: error.to_string(),
             })?;
+    }
+    let mut watched = array::<u64>(ebpf, names::PORT_WATCHED)?;
+    for (word, bits) in ports::bits(ports) {
+        watched.set(word, bits, 0).map_err(|error| LoadError::Map {
+            name: names::PORT_WATCHED,
+            reason: error.to_string(),
+        })?;
     }
     Ok(())
 }

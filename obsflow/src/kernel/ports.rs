@@ -42,6 +42,16 @@ pub fn classes(telemetry: &[u16], dns: &[u16], tunnel: &[u16]) -> BTreeMap<u16, 
     classes
 }
 
+/// Words of the map `PORT_WATCHED`, a bit for each port that has a class, by index.
+#[must_use]
+pub fn bits(classes: &BTreeMap<u16, u8>) -> BTreeMap<u32, u64> {
+    let mut words = BTreeMap::new();
+    for (port, _) in classes.iter().filter(|(_, class)| **class != 0) {
+        *words.entry(u32::from(port >> 6)).or_insert(0) |= 1 << (port & 63);
+    }
+    words
+}
+
 /// How a drop reason is watched: values of the map `DROP_REASONS`.
 pub mod watch {
     /// On every watched port.
@@ -114,6 +124,18 @@ mod tests {
         let classes = classes(&[4317, 53], &[53], &[]);
         assert_eq!(classes[&53], port_class::TELEMETRY | port_class::DNS);
         assert_eq!(classes[&4317], port_class::TELEMETRY);
+    }
+
+    #[test]
+    fn bits_stand_where_programs_look() {
+        let words = bits(&classes(&[4317, 4318, 53, 65_535], &[], &[]));
+        let watched = |port: u16| {
+            words
+                .get(&u32::from(port >> 6))
+                .is_some_and(|word| word >> (port & 63) & 1 == 1)
+        };
+        assert!(watched(4317) && watched(4318) && watched(53) && watched(65_535));
+        assert!(!watched(4316) && !watched(0));
     }
 
     #[test]
