@@ -271,15 +271,18 @@ impl Connections {
         None
     }
 
-    /// Remembers a drop for the end of its connection.
+    /// Remembers a drop for the end of its connection: with the connection where its addresses are certain, else by
+    /// both ends of the packet, one of which the connection will turn out to have.
     pub(super) fn remember_drop(&mut self, cookie: u64, seen: &DropSeen, at: Mono) {
-        if let Some(known) = self.by_cookie.get_mut(&cookie) {
+        let ends = seen.packet.ends;
+        if let Some(known) = self.by_cookie.get_mut(&cookie)
+            && (known.ends.local == Some(ends.local) || known.ends.local == Some(ends.remote))
+        {
             known.drop = Some(Box::new(seen.clone()));
             return;
         }
         let until = at.after(self.drop_memory);
         let seen = Arc::new(seen.clone());
-        let ends = seen.packet.ends;
         self.drops.insert(ends.local, (at, Arc::clone(&seen)), until);
         self.drops.insert(ends.remote, (at, seen), until);
     }
@@ -318,12 +321,16 @@ impl Connections {
             && local.port() != 0
             && known.ends.local != now.local
         {
-            if let Some(old) = known.ends.local {
+            if let Some(old) = known.ends.local
+                && self.by_local.get(&old) == Some(&owner.cookie)
+            {
                 self.by_local.remove(&old);
             }
             known.ends.local = Some(local);
             self.by_local.insert(local, owner.cookie);
-            if let Some(attempt) = known.attempt.take() {
+            if let Some(attempt) = known.attempt.take()
+                && self.attempts.get(&attempt) == Some(&owner.cookie)
+            {
                 self.attempts.remove(&attempt);
             }
         }
@@ -405,13 +412,13 @@ fn refine(close: &Close, drop: Option<DropSeen>) -> (Outcome, Option<DropSeen>) 
         ECONNRESET => close.rst,
         _ => true,
     };
+    // The kernel saw a drop of this socket even if its record was lost.
+    let dropped = drop.is_some() || close.dropped;
     let silent = !answered(close.errno) && !answered(close.soft_errno) && !close.rst;
     match close.outcome {
         Outcome::Dropped => (Outcome::Dropped, drop),
-        Outcome::GivenUp | Outcome::TimedOut if silent && drop.is_some() => (Outcome::Dropped, drop),
-        Outcome::Abandoned if silent && drop.is_some() && close.syn_retransmits > 0 => {
-            (Outcome::Dropped, drop)
-        }
+        Outcome::GivenUp | Outcome::TimedOut if silent && dropped => (Outcome::Dropped, drop),
+        Outcome::Abandoned if silent && dropped && close.syn_retransmits > 0 => (Outcome::Dropped, drop),
         // Too soon to tell, but worth knowing.
         Outcome::Abandoned if silent => (Outcome::Abandoned, drop),
         other => (other, None),
