@@ -28,6 +28,8 @@ pub struct Obsflow<'lab> {
 struct Seen {
     lines: usize,
     flows: Vec<Flow>,
+    /// Lines that are no flows: events that were lost.
+    others: Vec<String>,
 }
 
 impl Lab {
@@ -89,12 +91,13 @@ impl Obsflow<'_> {
             return false;
         };
         seen.lines += lines.len();
-        seen.flows.extend(
-            lines
-                .iter()
-                .filter_map(|line| Flow::parse(line))
-                .filter(|flow| self.is_ours(flow)),
-        );
+        for line in &lines {
+            match Flow::parse(line) {
+                Some(flow) if self.is_ours(&flow) => seen.flows.push(flow),
+                Some(_) => {}
+                None => seen.others.push(line.clone()),
+            }
+        }
         true
     }
 
@@ -144,8 +147,9 @@ impl Obsflow<'_> {
                     .map(|flow| format!("\n  {flow}"))
                     .collect();
                 bail!(
-                    "obsflow did not show {what} within {deadline:?}; stderr: {}; of {} flows the last:{}",
+                    "obsflow did not show {what} within {deadline:?}; stderr: {}; lost: {:?}; of {} flows the last:{}",
                     self.process.err().all().join(" | "),
+                    seen.others,
                     seen.flows.len(),
                     last.concat()
                 );

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 /// Long enough for anything that should happen at once, on a machine that is busy with other things.
-pub const SOON: Duration = Duration::from_secs(20);
+pub const SOON: Duration = Duration::from_secs(40);
 
 /// Between two looks at a condition that nothing announces.
 const POLL: Duration = Duration::from_millis(5);

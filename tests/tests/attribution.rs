@@ -92,6 +92,10 @@ fn host_network_is_known_by_its_cgroup() -> Result<()> {
         PodSpec::new("monitoring/node-exporter").host_network(),
         PodSpec::new("kube-system/agent").host_network(),
     ])?;
+    for pod in &pods {
+        lab.dns()
+            .add(&format!("{}.example", pod.name), &["192.0.2.7".parse()?])?;
+    }
     let obsflow = lab.observe(&[])?;
     for (pod, to) in pods.iter().zip(echo.both()) {
         says(
