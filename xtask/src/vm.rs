@@ -42,6 +42,7 @@ const MODULES: &[&str] = &[
     "tcp_diag",
     "udp_diag",
     "nf_tables",
+    "nft_reject_inet",
 ];
 
 /// Machines at the same time: each is one busy processor.

@@ -7,6 +7,10 @@ use serde_json::Value;
 pub const PORT_ESTABLISHED: u16 = 4317;
 /// Port nobody listens on.
 pub const PORT_REFUSED: u16 = 4318;
+/// Port nobody listens on, connected to over IPv6.
+pub const PORT_REFUSED_V6: u16 = 3100;
+/// Port behind a rule that rejects with an ICMP error: the errno is that of a refusal.
+pub const PORT_REJECTED: u16 = 9428;
 /// Port with a listener behind a rule that drops.
 pub const PORT_DROPPED: u16 = 8428;
 /// The name that does not exist. Its first label is not that of [`NAME_PRESENT`]: two names that begin alike, one
@@ -35,6 +39,10 @@ pub enum Step {
     Established,
     /// A port nobody listens on is connected to.
     Refused,
+    /// The same over IPv6.
+    RefusedV6,
+    /// A port behind a rejecting rule is connected to.
+    Rejected,
     /// A port behind a dropping rule is connected to, with a deadline.
     Dropped,
 }
@@ -50,7 +58,14 @@ pub struct Call {
 
 impl Step {
     /// All steps, in the order in which they run.
-    pub const ALL: [Self; 4] = [Self::Nxdomain, Self::Established, Self::Refused, Self::Dropped];
+    pub const ALL: [Self; 6] = [
+        Self::Nxdomain,
+        Self::Established,
+        Self::Refused,
+        Self::RefusedV6,
+        Self::Rejected,
+        Self::Dropped,
+    ];
 
     /// What the process in the guest must have seen, else the scenario itself is broken.
     #[must_use]
@@ -58,7 +73,7 @@ impl Step {
         match self {
             Self::Nxdomain => "no address",
             Self::Established => "echoed",
-            Self::Refused => "ECONNREFUSED",
+            Self::Refused | Self::RefusedV6 | Self::Rejected => "ECONNREFUSED",
             Self::Dropped => "deadline",
         }
     }
@@ -70,6 +85,8 @@ impl Step {
             Self::Nxdomain => "look-up NXDOMAIN",
             Self::Established => "connect established",
             Self::Refused => "connect refused",
+            Self::RefusedV6 => "connect refused (IPv6)",
+            Self::Rejected => "connect rejected (ICMP)",
             Self::Dropped => "connect dropped",
         }
     }
@@ -84,6 +101,8 @@ impl Step {
             Self::Nxdomain => said["event"] == "lookup" && said["lookup"]["name"] == NAME_MISSING,
             Self::Established => ends(said) && port == Some(PORT_ESTABLISHED.into()),
             Self::Refused => ends(said) && port == Some(PORT_REFUSED.into()),
+            Self::RefusedV6 => ends(said) && port == Some(PORT_REFUSED_V6.into()),
+            Self::Rejected => ends(said) && port == Some(PORT_REJECTED.into()),
             Self::Dropped => ends(said) && port == Some(PORT_DROPPED.into()),
         };
         if !concerns {
@@ -111,8 +130,12 @@ impl Step {
                 must(said["bytes_received"] == PAYLOAD.len(), "bytes received");
                 must(names(flow).any(|name| name == NAME_PRESENT), "without the name");
             }
-            Self::Refused => {
+            Self::Refused | Self::RefusedV6 => {
                 must(said["outcome"] == "refused", "not refused");
+                must(said["errno_name"] == "ECONNREFUSED", "errno");
+            }
+            Self::Rejected => {
+                must(said["outcome"] == "rejected", "not rejected");
                 must(said["errno_name"] == "ECONNREFUSED", "errno");
             }
             Self::Dropped => {

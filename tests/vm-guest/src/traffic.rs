@@ -1,7 +1,7 @@
 //! The scenario: what an exporter that has no luck does, and one that has.
 
 use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs as _};
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use obsflow_vm_guest::Report;
 use obsflow_vm_guest::scenario::{
-    NAME_MISSING, NAME_PRESENT, PAYLOAD, PORT_DROPPED, PORT_ESTABLISHED, PORT_REFUSED, Step,
+    NAME_MISSING, NAME_PRESENT, PAYLOAD, PORT_DROPPED, PORT_ESTABLISHED, PORT_REFUSED, PORT_REFUSED_V6,
+    PORT_REJECTED, Step,
 };
 
 use crate::machine;
@@ -63,8 +64,10 @@ pub(crate) fn run() -> anyhow::Result<()> {
         let seen = match step {
             Step::Nxdomain => look_up(),
             Step::Established => export().unwrap_or_else(|error| error.to_string()),
-            Step::Refused => connect(PORT_REFUSED),
-            Step::Dropped => connect(PORT_DROPPED),
+            Step::Refused => connect(Ipv4Addr::LOCALHOST, PORT_REFUSED),
+            Step::RefusedV6 => connect(Ipv6Addr::LOCALHOST, PORT_REFUSED_V6),
+            Step::Rejected => connect(Ipv4Addr::LOCALHOST, PORT_REJECTED),
+            Step::Dropped => connect(Ipv4Addr::LOCALHOST, PORT_DROPPED),
         };
         let took_ms = u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX);
         let report = Report::Step { step, seen, took_ms };
@@ -96,8 +99,8 @@ fn export() -> std::io::Result<String> {
     .to_owned())
 }
 
-fn connect(port: u16) -> String {
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+fn connect(host: impl Into<IpAddr>, port: u16) -> String {
+    let address = SocketAddr::new(host.into(), port);
     match TcpStream::connect_timeout(&address, DEADLINE) {
         Ok(_) => "connected".to_owned(),
         Err(error) => match error.kind() {

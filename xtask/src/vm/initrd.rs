@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use cpio::newc;
 use obsflow_vm_guest::{NAME_SERVER, OBSFLOW_PATH, PLAN_PATH, Plan, RULES_PATH};
 
-use obsflow_vm_guest::scenario::PORT_DROPPED;
+use obsflow_vm_guest::scenario::{PORT_DROPPED, PORT_REJECTED};
 
 use super::modules::Module;
 use crate::sh;
@@ -54,7 +54,8 @@ pub(crate) fn pack(content: &Content<'_>) -> Result<Vec<u8>> {
         format!("nameserver {NAME_SERVER}\n").as_bytes(),
     )?;
     let rules = format!(
-        "table inet scenario {{\n chain input {{\n type filter hook input priority 0;\n tcp dport {PORT_DROPPED} drop\n }}\n}}\n"
+        "table inet scenario {{\n chain input {{\n type filter hook input priority 0;\n \
+         tcp dport {PORT_DROPPED} drop\n tcp dport {PORT_REJECTED} reject\n }}\n}}\n"
     );
     disk.file(RULES_PATH, rules.as_bytes())?;
     let mut plan = Plan {

@@ -180,8 +180,11 @@ impl Apt {
                 fs::remove_dir_all(&folder).with_context(|| format!("removing {}", folder.display()))?;
             }
             fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+            let debs = self.folder.join("debs");
+            // What an interrupted run left there belongs to another kernel.
+            fs::remove_dir_all(&debs).context("emptying the folder of packages")?;
+            fs::create_dir(&debs).context("making the folder of packages")?;
             for package in candidate.packages() {
-                let debs = self.folder.join("debs");
                 sh::run(
                     self.command("apt-get")
                         .args(["-q", "download", &package])
