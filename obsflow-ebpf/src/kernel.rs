@@ -61,6 +61,8 @@ pub(crate) const TCP_FIN_WAIT2: u32 = 5;
 pub(crate) const TCP_TIME_WAIT: u32 = 6;
 /// `TCP_CLOSE`.
 pub(crate) const TCP_CLOSE: u32 = 7;
+/// `TCP_CLOSE_WAIT`.
+pub(crate) const TCP_CLOSE_WAIT: u32 = 8;
 /// `TCP_LAST_ACK`.
 pub(crate) const TCP_LAST_ACK: u32 = 9;
 /// `TCP_CLOSING`.
@@ -361,11 +363,12 @@ pub struct Caller {
     pub comm: [u8; 16],
 }
 
-/// Who runs now. Most callers are their process's main thread, whose name is one helper away.
+/// Who runs now. Most callers are their process's main thread, whose name is one helper away. Without BTF the name is
+/// the thread's, always.
 #[inline(always)]
 pub fn caller() -> Caller {
     let (pid, tid) = pid_tid();
-    let comm = if pid == tid {
+    let comm = if setting!(u32, types) == 0 || pid == tid {
         bpf_get_current_comm().unwrap_or([0; 16])
     } else {
         // SAFETY: the helper has no preconditions.
@@ -376,7 +379,7 @@ pub fn caller() -> Caller {
     Caller { pid, comm }
 }
 
-/// `(process id, thread id)` of the caller, in tracing programs.
+/// `(process id, thread id)` of the caller.
 #[inline(always)]
 pub(crate) fn pid_tid() -> (u32, u32) {
     let both = bpf_get_current_pid_tgid();

@@ -109,6 +109,8 @@ pub struct Live {
     pub hooks: Vec<Hook>,
     /// Hooks not to use.
     pub without_hooks: Vec<Hook>,
+    /// Do without the kernel's types and everything that needs them.
+    pub without_btf: bool,
     /// How long a DNS query may stay unanswered.
     pub dns_timeout: Duration,
     /// What obsflow says about itself.
@@ -190,6 +192,9 @@ pub enum ConfigError {
     },
 }
 
+/// What `--without-hook` takes besides hooks: everything that needs the kernel's types.
+const BTF: &str = "btf";
+
 const RING_MIN: u64 = 4096;
 const RING_MAX: u64 = 1 << 30;
 
@@ -267,7 +272,11 @@ impl Live {
             return Err(ConfigError::PortTwice(*port, telemetry_flag, dns_flag));
         }
         let wanted = hooks("--hook", args.hooks)?;
-        let unwanted = hooks("--without-hook", args.without_hooks)?;
+        let (btf, unwanted) = args
+            .without_hooks
+            .into_iter()
+            .partition::<Vec<_>, _>(|name| name == BTF);
+        let unwanted = hooks("--without-hook", unwanted)?;
         if let Some(hook) = wanted.iter().find(|hook| unwanted.contains(hook)) {
             return Err(ConfigError::HookTwice(hook.name()));
         }
@@ -280,6 +289,7 @@ impl Live {
             pod_logs: args.pod_logs,
             hooks: wanted,
             without_hooks: unwanted,
+            without_btf: !btf.is_empty(),
             dns_timeout: duration("--dns-timeout", args.dns_timeout)?,
             log_level: level("--log-level", args.log_level)?,
             kernel_log: level("--kernel-log", args.kernel_log)?,

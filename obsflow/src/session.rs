@@ -551,7 +551,7 @@ fn load_config(config: &Live, cgroups: Vec<PathBuf>) -> Result<LoadConfig, Sessi
         },
         required: config.hooks.clone(),
         without: config.without_hooks.clone(),
-        without_btf: false,
+        without_btf: config.without_btf,
     })
 }
 

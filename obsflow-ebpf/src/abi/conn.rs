@@ -67,6 +67,14 @@ pub mod conn_flag {
     pub const LAST_SENT: u32 = 1 << 7;
     /// The last payload came from the peer.
     pub const LAST_RECEIVED: u32 = 1 << 8;
+    /// Without BTF tracepoints only: the peer's FIN arrived.
+    pub const FIN: u32 = 1 << 9;
+    /// Without BTF tracepoints only: the last owner closed the socket while it was connecting.
+    pub const RELEASED: u32 = 1 << 10;
+    /// Without BTF tracepoints only: the kernel gave up sending SYNs.
+    pub const EXPIRED: u32 = 1 << 11;
+    /// Without BTF tracepoints only: a second SYN left the socket, so the first one had left the node's queues.
+    pub const RESENT: u32 = 1 << 12;
 }
 
 /// Capture state of one direction of a stream.

@@ -57,6 +57,8 @@ pub mod program {
     pub const TCP_RESET: &str = "tcp_reset";
     /// `sock_ops`, for kernels without BTF.
     pub const SOCK_OPS: &str = "tcp_sock_ops";
+    /// `cgroup/sock_release`, which tells sock_ops that an owner gave up.
+    pub const SOCK_RELEASE: &str = "tcp_sock_release";
     /// `cgroup/connect4`.
     pub const CONNECT4: &str = "connect4";
     /// `cgroup/connect6`.
@@ -88,11 +90,12 @@ pub mod program {
     /// TC ingress of a tunnel's underlay.
     pub const TUNNEL_INGRESS: &str = "tunnel_ingress";
     /// Every program.
-    pub const ALL: [&str; 19] = [
+    pub const ALL: [&str; 20] = [
         SOCK_STATE,
         TCP_RETRANSMIT,
         TCP_RESET,
         SOCK_OPS,
+        SOCK_RELEASE,
         CONNECT4,
         CONNECT6,
         SENDMSG4,

@@ -112,8 +112,8 @@ pub struct Settings {
     pub payload_per_second: u32,
     /// 1 when BTF tracepoints report TCP; 0 when sock_ops does.
     pub tcp_tracepoints: u32,
-    /// Zero.
-    pub pad: u32,
+    /// 1 when [`Offsets`] hold; 0 without BTF, when no kernel structure may be read.
+    pub types: u32,
 }
 
 const _: () = {

@@ -8,5 +8,6 @@ mod payload;
 mod process;
 mod skb;
 mod sock_error;
+mod sock_ops;
 mod tcp;
 mod tunnel;

@@ -32,6 +32,11 @@ const FRAMES_PER_PACKET: u32 = 16;
 /// Records a DNS segment may fill.
 const DNS_RECORDS: u32 = 4;
 
+/// Flags of a TCP header (RFC 9293, 3.1).
+pub const TCP_FIN: u8 = 1;
+/// See [`TCP_FIN`].
+pub const TCP_RST: u8 = 4;
+
 /// Frame types whose block is kept: HEADERS, RST_STREAM, SETTINGS, GOAWAY, CONTINUATION. Of others only the header.
 const BLOCKS: u32 = 1 << 1 | 1 << 3 | 1 << 4 | 1 << 7 | 1 << 9;
 
@@ -107,6 +112,20 @@ pub extern "C" fn tcp_segment(skb: *mut __sk_buff, ingress: u32, sequence: u32, 
         (*stream).seen = end;
     }
     0
+}
+
+/// Remembers the FIN or RST of a peer. Nothing but the flags of its packet tells, where there are no tracepoints.
+#[inline(always)]
+pub fn ended(cookie: u64, flags: u8) {
+    if let Some(conn) = CONNS.get_ptr_mut(cookie) {
+        let ended = if flags & TCP_RST != 0 {
+            conn_flag::RST
+        } else {
+            conn_flag::FIN
+        };
+        // SAFETY: a map value lives as long as the program.
+        unsafe { (*conn).flags |= ended };
+    }
 }
 
 /// DNS over TCP is captured whole, up to a bound.

@@ -15,6 +15,7 @@ use aya_ebpf::programs::SkBuffContext;
 use obsflow_ebpf::abi::count::{live, port_class};
 use obsflow_ebpf::abi::record::Tuple;
 
+use super::payload::{TCP_FIN, TCP_RST};
 use super::{dns, payload};
 use crate::kernel::{write_mapped, write_ports};
 use crate::maps::{class, live};
@@ -63,6 +64,9 @@ fn packet(skb: *mut __sk_buff, ingress: bool) {
         && remote != 0
         && let Some(tcp) = Tcp::parse(skb, packet.transport)
     {
+        if setting!(u32, tcp_tracepoints) == 0 && ingress && tcp.flags & (TCP_FIN | TCP_RST) != 0 {
+            payload::ended(cookie(skb), tcp.flags);
+        }
         // SAFETY: the kernel's context.
         let len = unsafe { (*skb).len };
         if len > tcp.data {
@@ -138,6 +142,8 @@ struct Tcp {
     sequence: u32,
     /// Offset of the payload.
     data: u32,
+    /// Flags.
+    flags: u8,
 }
 
 impl Tcp {
@@ -157,6 +163,7 @@ impl Tcp {
             Some(Self {
                 sequence,
                 data: transport + u32::from(*at.add(12) >> 4) * 4,
+                flags: *at.add(13),
             })
         }
     }

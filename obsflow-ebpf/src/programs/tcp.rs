@@ -26,7 +26,7 @@ use crate::maps::{CONNS, change_live, class, live, tcp_watched};
 pub const TCP: u8 = 6;
 
 /// `errno` values that an attempt ends with (`include/uapi/asm-generic/errno.h`).
-mod errno {
+pub mod errno {
     pub const ENETUNREACH: u32 = 101;
     pub const ETIMEDOUT: u32 = 110;
     pub const ECONNREFUSED: u32 = 111;
@@ -37,6 +37,8 @@ mod errno {
     pub const EPROTO: u32 = 71;
     pub const ENONET: u32 = 64;
     pub const EOPNOTSUPP: u32 = 95;
+    pub const EPIPE: u32 = 32;
+    pub const ECONNRESET: u32 = 104;
 }
 
 #[btf_tracepoint(function = "inet_sock_set_state")]
@@ -96,11 +98,22 @@ fn syn_sent(ctx: &BtfTracePointContext, sock: Sock, watched: bool) {
     }
     // Also when the ring is full: the connection is followed all the same, its counters stay exact.
     begin(conn, sock);
+    // SAFETY: the pointer was checked.
+    unsafe { report_attempt(cookie, conn) };
+    debug!(ctx, "attempt to port {}", sock.remote_port());
+}
+
+/// Emits the beginning of an attempt.
+///
+/// # Safety
+/// `conn` must be a value of [`CONNS`].
+#[inline(always)]
+pub unsafe fn report_attempt(cookie: u64, conn: *const Conn) {
     let Some(mut slot) = reserve::<Attempt>(kind::ATTEMPT) else {
         return;
     };
     let record = slot.as_ptr();
-    // SAFETY: both pointers were checked; the slot is ours until submitted.
+    // SAFETY: forwarded to the caller; the slot is ours until submitted.
     unsafe {
         let mut head = conn_header(kind::ATTEMPT, size_of::<Attempt>(), cookie, conn);
         head.ts_ns = (*conn).start_ns;
@@ -110,7 +123,6 @@ fn syn_sent(ctx: &BtfTracePointContext, sock: Sock, watched: bool) {
         copy(&raw mut (*record).comm, &raw const (*conn).comm);
     }
     slot.submit();
-    debug!(ctx, "attempt to port {}", sock.remote_port());
 }
 
 /// Makes the entry of a connection that no connect hook saw.
@@ -173,16 +185,10 @@ static BLANK: Conn = {
 /// Makes the entry of a connection that the calling process asks for. `None`, and counted, when the map is full.
 #[inline(always)]
 pub fn insert_conn(cookie: u64, cgroup: u64, flags: u32) -> Option<*mut Conn> {
-    let blank = &BLANK;
-    if CONNS.insert(cookie, blank, u64::from(BPF_ANY)).is_err() {
-        count(stat::CONNS_FULL);
-        return None;
-    }
-    let conn = CONNS.get_ptr_mut(cookie)?;
+    let conn = insert_blank(cookie)?;
     let caller = kernel::caller();
-    // SAFETY: a map value lives as long as the program; the helper has no preconditions.
+    // SAFETY: a map value lives as long as the program.
     unsafe {
-        (*conn).start_ns = bpf_ktime_get_ns();
         (*conn).cgroup = cgroup;
         (*conn).pid = caller.pid;
         (*conn).comm = caller.comm;
@@ -191,14 +197,40 @@ pub fn insert_conn(cookie: u64, cgroup: u64, flags: u32) -> Option<*mut Conn> {
     Some(conn)
 }
 
+/// Makes the entry of a connection of which nothing is known. `None`, and counted, when the map is full.
+#[inline(always)]
+pub fn insert_blank(cookie: u64) -> Option<*mut Conn> {
+    let blank = &BLANK;
+    if CONNS.insert(cookie, blank, u64::from(BPF_ANY)).is_err() {
+        count(stat::CONNS_FULL);
+        return None;
+    }
+    let conn = CONNS.get_ptr_mut(cookie)?;
+    // SAFETY: a map value lives as long as the program; the helper has no preconditions.
+    unsafe { (*conn).start_ns = bpf_ktime_get_ns() };
+    Some(conn)
+}
+
 /// The SYN is being made now.
 #[inline(always)]
 fn begin(conn: *mut Conn, sock: Sock) {
     // SAFETY: a map value lives as long as the program; one socket connects once at a time.
     unsafe {
-        (*conn).start_ns = bpf_ktime_get_ns();
         sock.tuple(TCP, &raw mut (*conn).tuple);
         (*conn).netns = sock.netns();
+        attempted(conn);
+    }
+}
+
+/// Marks and counts an attempt whose addresses are known.
+///
+/// # Safety
+/// `conn` must be a value of [`CONNS`].
+#[inline(always)]
+pub unsafe fn attempted(conn: *mut Conn) {
+    // SAFETY: forwarded to the caller.
+    unsafe {
+        (*conn).start_ns = bpf_ktime_get_ns();
         let mut flags = (*conn).flags | conn_flag::ATTEMPTED;
         if class((*conn).tuple.remote_port) & port_class::DNS != 0 {
             flags |= conn_flag::DNS;
@@ -216,12 +248,25 @@ fn established(sock: Sock) {
     };
     // SAFETY: a map value lives as long as the program.
     unsafe {
+        // The local address may be chosen only while routing the SYN.
+        sock.tuple(TCP, &raw mut (*conn).tuple);
+        report_established(cookie, conn, sock.tcp_sequence());
+    }
+}
+
+/// Marks, counts and emits a completed handshake. `sequence` is where the streams begin: what the peer acknowledged so
+/// far, and what is expected from it next.
+///
+/// # Safety
+/// `conn` must be a value of [`CONNS`].
+#[inline(always)]
+pub unsafe fn report_established(cookie: u64, conn: *mut Conn, sequence: (u32, u32)) {
+    // SAFETY: forwarded to the caller; the slot is ours until submitted.
+    unsafe {
         let now = bpf_ktime_get_ns();
         (*conn).handshake_ns = now - (*conn).start_ns;
         (*conn).flags |= conn_flag::ESTABLISHED;
-        // The local address may be chosen only while routing the SYN.
-        sock.tuple(TCP, &raw mut (*conn).tuple);
-        let (sent, received) = sock.tcp_sequence();
+        let (sent, received) = sequence;
         (*conn).sent.base = sent;
         (*conn).sent.state = stream_state::BASED;
         (*conn).received.base = received;
@@ -251,14 +296,17 @@ fn closed(ctx: &BtfTracePointContext, sock: Sock, watched: bool, old: u32) {
     // SAFETY: a map value lives as long as the program; the entry goes away only here.
     unsafe {
         let flags = (*conn).flags;
-        if flags & conn_flag::ATTEMPTED == 0 && flags & conn_flag::ADOPTED == 0 {
+        if flags & (conn_flag::ATTEMPTED | conn_flag::ADOPTED) == 0 {
             // Another CLOSE of a socket whose connect failed: user space reports it from the map.
             return;
         }
-        let was_established = flags & (conn_flag::ESTABLISHED | conn_flag::ADOPTED) != 0;
-        let result = if was_established {
+        let outcome = if flags & (conn_flag::ESTABLISHED | conn_flag::ADOPTED) != 0 {
+            // SYN and FIN take a sequence number each and are no payload (RFC 9293, 3.4).
+            acked = acked.saturating_sub(1 + fin_acked(old, error));
+            received = received.saturating_sub(u64::from(sock.fin_received()));
             outcome::ESTABLISHED
         } else {
+            (acked, received) = (0, 0);
             let queued = sock.queued_error();
             if error == 0
                 && soft_error == 0
@@ -272,44 +320,82 @@ fn closed(ctx: &BtfTracePointContext, sock: Sock, watched: bool, old: u32) {
                 failure(flags, error, soft_error, (*conn).syn_retransmits)
             }
         };
-        if was_established {
-            // SYN and FIN take a sequence number each and are no payload (RFC 9293, 3.4).
-            acked = acked.saturating_sub(1 + fin_acked(old, error));
-            received = received.saturating_sub(u64::from(sock.fin_received()));
-        } else {
-            acked = 0;
-            received = 0;
-            count_conn((*conn).cgroup, (*conn).asked.port, result);
-        }
-        if let Some(mut slot) = reserve::<Close>(kind::CLOSE) {
-            let record = slot.as_ptr();
-            let mut head = conn_header(kind::CLOSE, size_of::<Close>(), cookie, conn);
-            head.ts_ns = bpf_ktime_get_ns();
-            if flags & conn_flag::RST != 0 {
-                head.flags |= flag::RST;
-            }
-            if flags & conn_flag::DROPPED != 0 {
-                head.flags |= flag::DROPPED;
-            }
-            (*record).header = head;
-            copy(&raw mut (*record).tuple, &raw const (*conn).tuple);
-            copy(&raw mut (*record).asked, &raw const (*conn).asked);
-            copy(&raw mut (*record).comm, &raw const (*conn).comm);
-            (*record).duration_ns = head.ts_ns - (*conn).start_ns;
-            (*record).handshake_ns = (*conn).handshake_ns;
-            (*record).bytes_acked = acked;
-            (*record).bytes_received = received;
-            (*record).error = error;
-            (*record).soft_error = soft_error;
-            (*record).syn_retransmits = (*conn).syn_retransmits;
-            (*record).retransmits = (*conn).retransmits;
-            (*record).outcome = result;
-            (*record).last_state = old as u16;
-            (*record).pad = 0;
-            slot.submit();
-        }
-        debug!(ctx, "close with outcome {} errno {}", result, error);
+        let ending = Ending {
+            acked,
+            received,
+            error,
+            soft_error,
+            last_state: old as u16,
+            outcome,
+        };
+        report_close(cookie, conn, &ending);
+        debug!(ctx, "close with outcome {} errno {}", outcome, error);
     }
+    forget(cookie, watched);
+}
+
+/// How a connection ended.
+pub struct Ending {
+    /// Payload bytes the peer acknowledged.
+    pub acked: u64,
+    /// Payload bytes received.
+    pub received: u64,
+    /// An errno, or 0.
+    pub error: u32,
+    /// An errno, or 0.
+    pub soft_error: u32,
+    /// The state before CLOSE.
+    pub last_state: u16,
+    /// One of [`outcome`].
+    pub outcome: u16,
+}
+
+/// Counts and emits the end of a connection.
+///
+/// # Safety
+/// `conn` must be a value of [`CONNS`].
+#[inline(always)]
+pub unsafe fn report_close(cookie: u64, conn: *const Conn, ending: &Ending) {
+    // SAFETY: forwarded to the caller; the slot is ours until submitted.
+    unsafe {
+        let flags = (*conn).flags;
+        if ending.outcome != outcome::ESTABLISHED {
+            count_conn((*conn).cgroup, (*conn).asked.port, ending.outcome);
+        }
+        let Some(mut slot) = reserve::<Close>(kind::CLOSE) else {
+            return;
+        };
+        let record = slot.as_ptr();
+        let mut head = conn_header(kind::CLOSE, size_of::<Close>(), cookie, conn);
+        head.ts_ns = bpf_ktime_get_ns();
+        if flags & conn_flag::RST != 0 {
+            head.flags |= flag::RST;
+        }
+        if flags & conn_flag::DROPPED != 0 {
+            head.flags |= flag::DROPPED;
+        }
+        (*record).header = head;
+        copy(&raw mut (*record).tuple, &raw const (*conn).tuple);
+        copy(&raw mut (*record).asked, &raw const (*conn).asked);
+        copy(&raw mut (*record).comm, &raw const (*conn).comm);
+        (*record).duration_ns = head.ts_ns - (*conn).start_ns;
+        (*record).handshake_ns = (*conn).handshake_ns;
+        (*record).bytes_acked = ending.acked;
+        (*record).bytes_received = ending.received;
+        (*record).error = ending.error;
+        (*record).soft_error = ending.soft_error;
+        (*record).syn_retransmits = (*conn).syn_retransmits;
+        (*record).retransmits = (*conn).retransmits;
+        (*record).outcome = ending.outcome;
+        (*record).last_state = ending.last_state;
+        (*record).pad = 0;
+        slot.submit();
+    }
+}
+
+/// Ends the following of a connection. `watched` is whether its socket's remote port is.
+#[inline(always)]
+pub fn forget(cookie: u64, watched: bool) {
     if CONNS.remove(cookie).is_ok() && !watched {
         change_live(live::REWRITTEN, u64::MAX);
     }
@@ -318,7 +404,7 @@ fn closed(ctx: &BtfTracePointContext, sock: Sock, watched: bool, old: u32) {
 /// Whether our FIN was acknowledged when the socket left `state`: in FIN_WAIT2 it was; LAST_ACK and CLOSING are left
 /// because it was, unless an error ended them.
 #[inline(always)]
-fn fin_acked(state: u32, error: u32) -> u64 {
+pub fn fin_acked(state: u32, error: u32) -> u64 {
     u64::from(state == TCP_FIN_WAIT2 || (error == 0 && (state == TCP_LAST_ACK || state == TCP_CLOSING)))
 }
 
@@ -395,18 +481,31 @@ pub fn tcp_retransmit(ctx: BtfTracePointContext) -> i32 {
         if state != TCP_SYN_SENT && !times.is_power_of_two() {
             return 0;
         }
-        let Some(mut slot) = reserve::<Retransmit>(kind::RETRANSMIT) else {
-            return 0;
-        };
-        let record = slot.as_ptr();
-        let head = conn_header(kind::RETRANSMIT, size_of::<Retransmit>(), cookie, conn);
-        (*record).header = head;
-        sock.tuple(TCP, &raw mut (*record).tuple);
-        (*record).count = times;
-        (*record).state = state;
-        slot.submit();
+        // At SYN_SENT the local address may not have been chosen yet.
+        sock.tuple(TCP, &raw mut (*conn).tuple);
+        report_retransmit(cookie, conn, times, state);
     }
     0
+}
+
+/// Emits a retransmission.
+///
+/// # Safety
+/// `conn` must be a value of [`CONNS`].
+#[inline(always)]
+pub unsafe fn report_retransmit(cookie: u64, conn: *const Conn, times: u32, state: u32) {
+    let Some(mut slot) = reserve::<Retransmit>(kind::RETRANSMIT) else {
+        return;
+    };
+    let record = slot.as_ptr();
+    // SAFETY: forwarded to the caller; the slot is ours until submitted.
+    unsafe {
+        (*record).header = conn_header(kind::RETRANSMIT, size_of::<Retransmit>(), cookie, conn);
+        copy(&raw mut (*record).tuple, &raw const (*conn).tuple);
+        (*record).count = times;
+        (*record).state = state;
+    }
+    slot.submit();
 }
 
 #[btf_tracepoint(function = "tcp_receive_reset")]

@@ -261,7 +261,8 @@ pub struct LiveArgs {
     /// Use this hook, and fail if it cannot be used; can be repeated (`obsflow status` lists the hooks)
     #[arg(long = "hook", value_name = "NAME")]
     pub hooks: Vec<String>,
-    /// Do without this hook; can be repeated
+    /// Do without this hook; can be repeated. Without tcp, connections come from sock-ops; btf does without everything
+    /// that needs the kernel's types, as on a kernel built without them
     #[arg(long = "without-hook", value_name = "NAME")]
     pub without_hooks: Vec<String>,
     /// How long a DNS query may stay unanswered before it is reported, such as 5s

@@ -87,7 +87,7 @@ impl Hook {
     pub const fn without(self) -> &'static str {
         match self {
             Self::Tcp => {
-                "connections come from sock_ops: no errno, so refused and rejected are not told apart"
+                "connections come from sock_ops: no errno, and no identity of what connects below other cgroups"
             }
             Self::SockOps => "nothing is missing while `tcp` is attached",
             Self::Connect => "synchronous failures and destinations before a rewrite are not seen",
@@ -115,7 +115,10 @@ impl Hook {
                 ),
                 (program::TCP_RESET, Attach::BtfTracepoint("tcp_receive_reset")),
             ],
-            Self::SockOps => &[(program::SOCK_OPS, Attach::Cgroup)],
+            Self::SockOps => &[
+                (program::SOCK_OPS, Attach::Cgroup),
+                (program::SOCK_RELEASE, Attach::Cgroup),
+            ],
             Self::Connect => &[
                 (program::CONNECT4, Attach::Cgroup),
                 (program::CONNECT6, Attach::Cgroup),
@@ -154,7 +157,7 @@ impl Hook {
             .iter()
             .any(|(_, attach)| matches!(attach, Attach::BtfTracepoint(_) | Attach::FunctionExit(_)));
         if needs_btf && kernel.types.is_none() {
-            return Err("the kernel has no BTF (CONFIG_DEBUG_INFO_BTF)".into());
+            return Err(kernel.no_types.into());
         }
         if let Some(types) = kernel.types {
             for (_, attach) in self.programs() {
@@ -190,6 +193,8 @@ impl fmt::Display for Hook {
 pub struct Kernel<'a> {
     /// The kernel's types, if it has BTF.
     pub types: Option<&'a Types>,
+    /// Why there are no types, when there are none.
+    pub no_types: &'a str,
     /// `kfree_skb` passes a reason.
     pub drop_reasons: bool,
     /// `/proc/kallsyms` tells where `nf_hook_slow` is.

@@ -3,13 +3,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use aya::maps::{Array, MapData, RingBuf};
 use aya::programs::{
     BtfTracePoint, CgroupAttachMode, CgroupSkbAttachType, CgroupSockAddr, FExit, Program, ProgramError,
-    SockOps,
 };
 use aya::util::KernelVersion;
 use aya::{Btf, Ebpf, EbpfLoader};
@@ -21,6 +20,9 @@ use super::btf::{self, Types};
 use super::hooks::{Attach, Hook, Kernel, State};
 use super::ports;
 use super::symbols::Symbols;
+
+/// Why there are no types, most of the time.
+const NO_BTF: &str = "the kernel has no BTF (CONFIG_DEBUG_INFO_BTF)";
 
 /// The programs, built for the bpf target by the build script.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/obsflow-programs"));
@@ -137,6 +139,8 @@ impl Loaded {
 /// What the kernel was found to be.
 struct Facts {
     types: Option<Types>,
+    /// Why there are no types, when there are none.
+    no_types: String,
     btf: Option<Btf>,
     symbols: Symbols,
     drop_reasons: bool,
@@ -144,21 +148,16 @@ struct Facts {
 }
 
 impl Facts {
-    fn find(without_btf: bool) -> Self {
-        let types = if without_btf {
-            None
-        } else {
-            Types::open(btf::VMLINUX).ok()
+    /// Looks at the kernel. `no_types` says why its types are not to be used, if they are not.
+    fn find(no_types: Option<String>) -> Self {
+        let types = match no_types {
+            Some(reason) => Err(reason),
+            None => types(),
         };
-        let offsets = types.as_ref().and_then(|types| match types.offsets() {
-            Ok(offsets) => Some(offsets),
-            Err(error) => {
-                tracing::warn!("{error}");
-                None
-            }
-        });
-        // Types without the members that programs read are no use.
-        let types = if offsets.is_some() { types } else { None };
+        let (types, offsets, no_types) = match types {
+            Ok((types, offsets)) => (Some(types), offsets, String::new()),
+            Err(reason) => (None, Offsets::new_zeroed(), reason),
+        };
         let btf = if types.is_some() {
             Btf::from_sys_fs().ok()
         } else {
@@ -170,10 +169,11 @@ impl Facts {
             .is_some_and(|n| n >= 3);
         Self {
             types,
+            no_types,
             btf,
             symbols: Symbols::read("/proc/kallsyms").unwrap_or_default(),
             drop_reasons,
-            offsets: offsets.unwrap_or_else(Offsets::new_zeroed),
+            offsets,
         }
     }
 
@@ -189,9 +189,31 @@ impl Facts {
             payload: u32::from(config.payload),
             payload_per_second: config.payload_per_second.max(1),
             tcp_tracepoints: u32::from(tcp_tracepoints),
-            pad: 0,
+            types: u32::from(self.types.is_some()),
         }
     }
+}
+
+/// The kernel's types and the offsets that programs read at, or why neither can be used.
+fn types() -> Result<(Types, Offsets), String> {
+    if locked_down() {
+        return Err(
+            "the kernel is locked down (confidentiality mode): programs may not read its memory".into(),
+        );
+    }
+    if !Path::new(btf::VMLINUX).exists() {
+        return Err(NO_BTF.into());
+    }
+    let types = Types::open(btf::VMLINUX).map_err(|error| chain(&error))?;
+    // Types without the members that programs read are no use.
+    let offsets = types.offsets().map_err(|error| chain(&error))?;
+    Ok((types, offsets))
+}
+
+/// Whether the kernel is known to be locked down so far that no program may read its memory.
+fn locked_down() -> bool {
+    std::fs::read_to_string("/sys/kernel/security/lockdown")
+        .is_ok_and(|modes| modes.contains("[confidentiality]"))
 }
 
 /// Loads and attaches.
@@ -207,13 +229,44 @@ pub fn load(config: &LoadConfig) -> Result<Loaded, LoadError> {
             maximum: None,
         },
     );
-    let facts = Facts::find(config.without_btf);
+    let no_types = config
+        .without_btf
+        .then(|| "left out by --without-hook btf".to_owned());
+    let loaded = load_once(config, Facts::find(no_types), None)?;
+    let refused = loaded.hooks.iter().find_map(|(hook, state)| match state {
+        State::Unavailable(reason) if *hook == Hook::Tcp => Some(reason.clone()),
+        _ => None,
+    });
+    match refused {
+        // It could have been loaded by all that was known beforehand, and was refused: what does without comes next.
+        Some(reason) if !loaded.attached(Hook::SockOps) && !config.without.contains(&Hook::SockOps) => {
+            drop(loaded);
+            let no_types =
+                (denied(&reason) || reason.contains("bpf_probe_read_kernel")).then(|| reason.clone());
+            load_once(config, Facts::find(no_types), Some(reason)).and_then(seeing)
+        }
+        _ => seeing(loaded),
+    }
+}
+
+/// Only what sees connections or packets is of use.
+fn seeing(loaded: Loaded) -> Result<Loaded, LoadError> {
+    let sees = [Hook::Tcp, Hook::SockOps, Hook::Packets]
+        .into_iter()
+        .any(|hook| loaded.attached(hook));
+    if sees { Ok(loaded) } else { Err(nothing(&loaded)) }
+}
+
+/// Loads and attaches, with the kernel as it was found. `tcp_refused` says why the tracepoints of TCP are no use, if it
+/// was tried already.
+fn load_once(config: &LoadConfig, facts: Facts, tcp_refused: Option<String>) -> Result<Loaded, LoadError> {
     let kernel = Kernel {
         types: facts.types.as_ref(),
+        no_types: &facts.no_types,
         drop_reasons: facts.drop_reasons,
         drop_locations: facts.symbols.range("nf_hook_slow").is_some(),
     };
-    let mut wanted = plan(config, &kernel);
+    let mut wanted = plan(config, &kernel, tcp_refused);
     let tcp_tracepoints = wanted
         .iter()
         .any(|(hook, state)| *hook == Hook::Tcp && state.is_none());
@@ -262,17 +315,13 @@ pub fn load(config: &LoadConfig) -> Result<Loaded, LoadError> {
         }
         hooks.push((hook, state));
     }
-    let loaded = Loaded {
+    Ok(Loaded {
         ebpf,
         hooks,
         reasons,
         symbols: facts.symbols,
         cgroups: cgroups.into_iter().map(|(path, _)| path).collect(),
-    };
-    let sees = [Hook::Tcp, Hook::SockOps, Hook::Packets]
-        .into_iter()
-        .any(|hook| loaded.attached(hook));
-    if sees { Ok(loaded) } else { Err(nothing(&loaded)) }
+    })
 }
 
 /// Opens the cgroups. One that was removed since it was found is left out, unless it was the last.
@@ -302,13 +351,16 @@ fn open_cgroups(paths: &[PathBuf]) -> Result<Vec<(PathBuf, File)>, LoadError> {
 }
 
 /// What to do with each hook; `None` means attach.
-fn plan(config: &LoadConfig, kernel: &Kernel<'_>) -> Vec<(Hook, Option<State>)> {
-    let tcp = !config.without.contains(&Hook::Tcp) && Hook::Tcp.can_run(kernel).is_ok();
+fn plan(config: &LoadConfig, kernel: &Kernel<'_>, tcp_refused: Option<String>) -> Vec<(Hook, Option<State>)> {
+    let tcp =
+        tcp_refused.is_none() && !config.without.contains(&Hook::Tcp) && Hook::Tcp.can_run(kernel).is_ok();
     Hook::ALL
         .into_iter()
         .map(|hook| {
             let state = if config.without.contains(&hook) {
                 Some(State::Off("left out by --without-hook".into()))
+            } else if let (Hook::Tcp, Some(reason)) = (hook, &tcp_refused) {
+                Some(State::Unavailable(reason.clone()))
             } else if hook == Hook::SockOps && tcp && !config.required.contains(&hook) {
                 Some(State::Off("not needed: `tcp` sees more at half the cost".into()))
             } else {
@@ -331,7 +383,7 @@ fn attach(
         let program = ebpf
             .program_mut(name)
             .ok_or_else(|| format!("the object has no program {name}"))?;
-        let at = attach_program(program, name, *how, btf, cgroups).map_err(|error| brief(&error))?;
+        let at = attach_program(program, name, *how, btf, cgroups).map_err(|error| explain(*how, &error))?;
         places.push(at);
     }
     places.dedup();
@@ -372,7 +424,18 @@ fn attach_program(
                         program.attach(cgroup, direction, single)?;
                     }
                 }
-                Program::SockOps(program) => attach_sock_ops(program, cgroups)?,
+                Program::SockOps(program) => {
+                    program.load()?;
+                    for (_, cgroup) in cgroups {
+                        program.attach(cgroup, single)?;
+                    }
+                }
+                Program::CgroupSock(program) => {
+                    program.load()?;
+                    for (_, cgroup) in cgroups {
+                        program.attach(cgroup, single)?;
+                    }
+                }
                 other => {
                     let program: &mut CgroupSockAddr = other.try_into()?;
                     program.load()?;
@@ -391,14 +454,6 @@ fn attach_program(
         (Attach::Devices, _) => Ok("underlays of tunnels, as they are found".into()),
         (_, None) => Err(ProgramError::NotLoaded),
     }
-}
-
-fn attach_sock_ops(program: &mut SockOps, cgroups: &[(PathBuf, File)]) -> Result<(), ProgramError> {
-    program.load()?;
-    for (_, cgroup) in cgroups {
-        program.attach(cgroup, CgroupAttachMode::Single)?;
-    }
-    Ok(())
 }
 
 /// Gives ports their classes. The class comes before the bit that makes programs look at it.
@@ -454,6 +509,19 @@ fn array<'a, T: aya::Pod>(
     })
 }
 
+/// Why a program does not attach. Tracing a function needs more of a kernel than tracepoints do, and some refuse it to
+/// everybody: that is no fault of the user's.
+fn explain(how: Attach, error: &ProgramError) -> String {
+    let brief = brief(error);
+    match how {
+        Attach::FunctionExit(function) if denied(&brief) && rustix::process::geteuid().is_root() => format!(
+            "this kernel refuses to have the function {function} traced, even by root (Operation not permitted): kernels \
+             built to be locked down do; nothing to mend"
+        ),
+        _ => brief,
+    }
+}
+
 /// The one line of an error that a person can use: the system's answer, and the last thing the verifier said.
 fn brief(error: &ProgramError) -> String {
     if let ProgramError::LoadError {
@@ -494,7 +562,7 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 fn object_error(error: &aya::EbpfError) -> LoadError {
     let text = chain(error);
-    if text.contains("Operation not permitted") || text.contains("Permission denied") {
+    if denied(&text) {
         privilege_error()
     } else {
         LoadError::Object(text)
@@ -511,17 +579,21 @@ fn nothing(loaded: &Loaded) -> LoadError {
         })
         .collect();
     let text = reasons.join("; ");
-    if text.contains("Operation not permitted") || text.contains("Permission denied") {
+    if denied(&text) {
         privilege_error()
     } else {
         LoadError::Nothing(text)
     }
 }
 
+/// Whether an error is EPERM or EACCES.
+fn denied(text: &str) -> bool {
+    text.contains("Operation not permitted") || text.contains("Permission denied")
+}
+
 /// EPERM has two causes that people mend differently.
 fn privilege_error() -> LoadError {
-    let lockdown = std::fs::read_to_string("/sys/kernel/security/lockdown").unwrap_or_default();
-    if lockdown.contains("[confidentiality]") && rustix::process::geteuid().is_root() {
+    if locked_down() && rustix::process::geteuid().is_root() {
         LoadError::Lockdown
     } else {
         LoadError::Permission
