@@ -17,6 +17,7 @@ use obsflow_ebpf::abi::record::Tuple;
 
 use super::payload::{TCP_FIN, TCP_RST};
 use super::{dns, payload};
+use crate::kernel::setting;
 use crate::kernel::{write_mapped, write_ports};
 use crate::maps::{class, live};
 
