@@ -342,7 +342,13 @@ impl Session {
         loop {
             let ending = stop.is_stopped();
             let taken = self.turn(&mut batch, sink)?;
-            if batch.ended || (ending && taken == 0) {
+            if batch.ended {
+                return Ok(());
+            }
+            if ending && taken == 0 {
+                // What was lost, and what failed, until this very moment.
+                self.housekeeping(now());
+                self.turn(&mut batch, sink)?;
                 return Ok(());
             }
             if taken < BATCH && !ending {
