@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -15,6 +16,9 @@ use crate::decode::dns::stream::{DnsStream, Framed};
 use crate::model::event::{Direction, Endpoints, Protocol};
 use crate::model::observation::{DnsMessage, Observation, What};
 use crate::model::time::Mono;
+
+/// How long an error on a socket without a query waits for the drop of that query.
+const REFUSED: Duration = Duration::from_millis(500);
 
 impl Correlator {
     #[expect(clippy::too_many_arguments, reason = "the fields of one record")]
@@ -189,6 +193,9 @@ impl Correlator {
         out: &mut Vec<Observation>,
     ) {
         let Some(concerned) = self.queries.of_socket(owner, ends) else {
+            if owner.cookie != 0 {
+                self.refused.insert(owner.cookie, errno, at.after(REFUSED));
+            }
             let what = What::DnsRefused { query: None, errno };
             out.push(owner.observe(at, Ends::new(ends, None), what));
             return;
@@ -262,38 +269,67 @@ impl Correlator {
         let question = (Arc::clone(&message.name), Arc::clone(&message.qtype));
         let names = (&*question.0, &*question.1);
         let mut asked = None;
-        if let Some(handle) = self.queries.of_packet(owner, Some(local), &message)
-            && let Some(pending) = self.queries.get_mut(handle)
-        {
+        let known = self.queries.of_packet(owner, Some(local), &message);
+        let mut left = false;
+        if let Some(pending) = known.and_then(|handle| self.queries.get_mut(handle)) {
             owner.complete(&pending.owner);
             asked = pending.ends.asked;
-            let waiting = pending.state == State::Waiting;
-            if waiting {
+            left = !pending.unseen;
+            let lookup = pending.lookup.filter(|_| left && pending.state == State::Waiting);
+            if left && pending.state == State::Waiting {
                 pending.state = State::Dropped;
             }
-            let lookup = pending.lookup;
-            if let Some(id) = lookup.filter(|_| waiting) {
+            if let Some(id) = lookup {
                 self.lookups
                     .fail(id, names, Asked::Dropped { waits: true }, at, out);
             }
-        } else if !response && owner.is_known() {
-            // Dropped before the query was seen: the resolver was told so (EPERM).
+        }
+        if !left && !response && owner.is_known() {
             let ends = Ends {
                 local: Some(local),
                 remote: Some(remote),
-                ..Ends::default()
+                asked,
+                name: None,
             };
-            let lookup = self.lookups.ask(owner, &ends, (&question.0, names.1), at, out);
-            if let Some(id) = lookup {
-                self.lookups
-                    .fail(id, names, Asked::Dropped { waits: false }, at, out);
-            }
+            self.query_dropped_at_once(owner, &ends, &message, at, out);
         }
         Some(DroppedMessage {
             response,
             question: question.0,
             asked,
         })
+    }
+}
+
+impl Correlator {
+    /// A query was dropped before it could be seen leaving; the resolver was told so (EPERM).
+    fn query_dropped_at_once(
+        &mut self,
+        owner: &Owner,
+        ends: &Ends,
+        query: &DnsMessage,
+        at: Mono,
+        out: &mut Vec<Observation>,
+    ) {
+        let handle = self.queries.ask(owner, ends, query, at);
+        let lookup = self
+            .lookups
+            .ask(owner, ends, (&query.name, &query.qtype), at, out);
+        // A REJECT in OUTPUT reports its error before it drops.
+        let refused = self.refused.get(&owner.cookie, at).copied();
+        if let Some(pending) = self.queries.get_mut(handle) {
+            pending.lookup = lookup;
+            pending.unseen = true;
+            pending.state = if refused.is_some() {
+                State::Refused
+            } else {
+                State::Dropped
+            };
+        }
+        if let Some(id) = lookup {
+            let state = refused.map_or(Asked::Dropped { waits: false }, Asked::Refused);
+            self.lookups.fail(id, (&query.name, &query.qtype), state, at, out);
+        }
     }
 }
 

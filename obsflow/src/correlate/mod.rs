@@ -27,6 +27,7 @@ use crate::model::event::{EventBody, Outcome};
 use crate::model::observation::{ConnectFailure, Observation, What};
 use crate::model::time::Mono;
 
+use aging::Aging;
 use connection::Connections;
 use lookup::Lookups;
 use names::Names;
@@ -123,6 +124,8 @@ pub struct Correlator {
     lookups: Lookups,
     connections: Connections,
     names: Names,
+    /// Errors on resolvers' sockets that came before their query, by cookie: the errno.
+    refused: Aging<u64, u32>,
     recorded: Recorded,
     live: Option<Box<dyn Symbols + Send>>,
     counters: Counters,
@@ -133,6 +136,9 @@ pub struct Correlator {
 
 /// How often old names and drops are removed; they are never used past their time.
 const SWEEP: Duration = Duration::from_secs(10);
+
+/// Errors that wait for their query, which comes within microseconds.
+const MAX_REFUSED: usize = 256;
 
 impl Correlator {
     /// An empty state.
@@ -148,6 +154,7 @@ impl Correlator {
                 config.drop_memory,
             ),
             names: Names::new(config.max_names, config.name_grace),
+            refused: Aging::new(MAX_REFUSED),
             recorded: Recorded::default(),
             live: None,
             counters: Counters::default(),
@@ -286,6 +293,7 @@ impl Correlator {
         if now.since(self.swept) >= SWEEP {
             self.swept = now;
             self.names.expire(now);
+            self.refused.expire(now);
             self.connections.expire(now);
         }
     }

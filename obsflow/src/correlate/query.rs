@@ -48,6 +48,8 @@ pub(super) struct Pending {
     pub(super) state: State,
     /// The look-up it is part of, if any.
     pub(super) lookup: Option<u64>,
+    /// Only a drop of it was seen: it never left.
+    pub(super) unseen: bool,
     /// Times it was sent, less answers.
     open: u32,
     /// It has an entry in [`Queries::due`].
@@ -117,6 +119,7 @@ impl Queries {
         if let Some((key, pending)) = find(&mut self.pending, socket, question, query) {
             // A packet that is seen again is the query seen again: the first one's time counts until it was reported.
             pending.open = pending.open.saturating_add(1);
+            pending.unseen = false;
             if pending.state != State::Waiting {
                 pending.state = State::Waiting;
                 pending.at = at;
@@ -143,6 +146,7 @@ impl Queries {
                 at,
                 state: State::Waiting,
                 lookup: None,
+                unseen: false,
                 open: 1,
                 queued: true,
                 question,
@@ -185,8 +189,8 @@ impl Queries {
         self.pending.get_mut(&handle.0).map(|p| &mut **p)
     }
 
-    /// Queries that an error on a socket concerns: those it sent to the peer of the error, or all it waits for when
-    /// the peer was rewritten on the way. `None` when the socket is not known at all.
+    /// Queries that an error on a socket concerns: those without an answer that it sent to the peer of the error, or
+    /// all of them when the peer was rewritten on the way. `None` when the socket is not known at all.
     pub(super) fn of_socket(&mut self, owner: &Owner, ends: Endpoints) -> Option<Vec<Handle>> {
         let found: Vec<Key> = if owner.cookie != 0 {
             let socket = self.socket(owner, None);
@@ -214,7 +218,12 @@ impl Queries {
         if found.is_empty() {
             return None;
         }
-        let waiting = |key: &Key| self.pending.get(key).is_some_and(|p| p.state == State::Waiting);
+        // REJECT drops a query and answers it: the answer counts.
+        let waiting = |key: &Key| {
+            self.pending
+                .get(key)
+                .is_some_and(|p| matches!(p.state, State::Waiting | State::Dropped))
+        };
         let to_peer = |key: &Key| {
             self.pending
                 .get(key)

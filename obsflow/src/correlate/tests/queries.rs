@@ -234,6 +234,64 @@ fn a_query_dropped_before_it_was_seen_is_a_dropped_look_up() {
 }
 
 #[test]
+fn an_error_beats_a_drop() {
+    let error = |cookie| EventBody::SocketError {
+        ends: resolver(cookie),
+        errno: 111,
+    };
+    let dropped = |cookie, id, qtype| {
+        let ends = resolver(cookie);
+        drop(
+            ends.local,
+            ends.remote,
+            Protocol::Udp,
+            &dns_query(id, NAME, qtype),
+        )
+    };
+    // REJECT in another namespace: the query was seen, dropped, then refused.
+    let mut s = Scene::new();
+    s.ask(0, 1, 10, NAME, A);
+    s.anonymous(0, 0, dropped(1, 10, A));
+    s.anonymous(0, 1, error(1));
+    s.until(60_000);
+    assert_eq!(s.outcomes(), [LookupOutcome::Refused(111)]);
+    // REJECT in OUTPUT: never seen; the error comes before the drop, or after it.
+    for error_first in [true, false] {
+        let mut s = Scene::new();
+        for (id, qtype) in [(10, A), (11, AAAA)] {
+            if error_first {
+                s.event(0, 1, error(1));
+            }
+            s.event(0, 1, dropped(1, id, qtype));
+            if !error_first {
+                s.event(0, 1, error(1));
+            }
+        }
+        s.until(60_000);
+        assert_eq!(s.outcomes(), [LookupOutcome::Refused(111)]);
+        assert!(s.unanswered().is_empty());
+    }
+}
+
+#[test]
+fn a_query_dropped_at_once_again_and_again_is_one_look_up_each_search() {
+    let mut s = Scene::new();
+    for start in [0, 5_000, 10_000] {
+        let ends = resolver(1);
+        for at in [0, 1] {
+            let query = dns_query(10, NAME, A);
+            s.event(
+                start + at,
+                1,
+                drop(ends.local, ends.remote, Protocol::Udp, &query),
+            );
+        }
+    }
+    s.until(60_000);
+    assert_eq!(s.outcomes(), [LookupOutcome::Dropped; 3]);
+}
+
+#[test]
 fn dns_over_tcp() {
     let mut s = Scene::new();
     let ends = Endpoints {
