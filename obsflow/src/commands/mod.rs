@@ -31,10 +31,25 @@ pub fn run(command: Command) -> ExitCode {
     match done {
         Ok(()) => ExitCode::from(EXIT_OK),
         Err(error) => {
-            let _ = writeln!(std::io::stderr(), "obsflow: {error:#}");
+            let _ = writeln!(std::io::stderr(), "obsflow: {}", one_line(&error));
             ExitCode::from(EXIT_FAILURE)
         }
     }
+}
+
+/// An error and its causes on one line. Many messages quote their cause already: it is not said twice.
+fn one_line(error: &anyhow::Error) -> String {
+    let mut line = String::new();
+    for cause in error.chain() {
+        let text = cause.to_string();
+        if line.is_empty() {
+            line = text;
+        } else if !line.contains(&text) {
+            line.push_str(": ");
+            line.push_str(&text);
+        }
+    }
+    line.replace('\n', " ")
 }
 
 /// Writes to stdout; a reader that went away is no error.
@@ -163,4 +178,18 @@ fn summarise(session: &Session) {
 /// The name of this node.
 fn node_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let cause = std::io::Error::other("no such thing");
+        let error = anyhow::Error::new(cause)
+            .context("opening x: no such thing")
+            .context("reading");
+        assert_eq!(one_line(&error), "reading: opening x: no such thing");
+    }
 }

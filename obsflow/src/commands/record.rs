@@ -36,8 +36,8 @@ pub(super) fn run(config: &Record) -> anyhow::Result<()> {
             return Err(error.into());
         }
         watched?;
-        let records = sink.writer.records();
-        let bytes = sink.writer.finish().context("closing the capture file")?;
+        let bytes = sink.writer.bytes();
+        let records = sink.writer.finish().context("closing the capture file")?;
         let _ = writeln!(
             io::stderr(),
             "obsflow: {records} records, {bytes} bytes in {}",
