@@ -165,6 +165,21 @@ impl Obsflow<'_> {
         seen.flows.iter().filter(|flow| like(flow)).cloned().collect()
     }
 
+    /// How many events it said were lost so far.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        let mut seen = self.seen();
+        while self.more(&mut seen, Duration::ZERO) {}
+        let count = |line: &String| {
+            let response: serde_json::Value = serde_json::from_str(line).ok()?;
+            response["lost_events"]["num_events_lost"]
+                .as_str()?
+                .parse::<u64>()
+                .ok()
+        };
+        seen.others.iter().filter_map(count).sum()
+    }
+
     /// Checks that no flow so far is one that must not be there. What happened before is known to have been shown
     /// when a later flow is: call [`Obsflow::sentinel`] first.
     ///

@@ -1,46 +1,13 @@
 //! What is left of obsflow when it is killed: nothing; and traffic goes on.
 
-use std::collections::BTreeSet;
-use std::fs;
-use std::process::Command;
-
-use anyhow::{Context, Result};
+use anyhow::Result;
+use obsflow_tests::bpf::{held_by, in_the_kernel};
 use obsflow_tests::scenario::{Echo, connect};
 use obsflow_tests::wait::{SOON, until};
 use obsflow_tests::{Lab, Proc};
 use rustix::process::Signal;
 
 const PORT: u16 = 4318;
-
-/// Programs, maps and links that a process holds, as `kind id`.
-fn held_by(pid: u32) -> Result<BTreeSet<String>> {
-    let mut held = BTreeSet::new();
-    for entry in fs::read_dir(format!("/proc/{pid}/fdinfo"))? {
-        let text = fs::read_to_string(entry?.path()).unwrap_or_default();
-        for line in text.lines() {
-            if let Some((kind @ ("prog_id" | "map_id" | "link_id"), id)) = line.split_once(':') {
-                held.insert(format!("{} {}", kind.trim_end_matches("_id"), id.trim()));
-            }
-        }
-    }
-    Ok(held)
-}
-
-/// All there are on this machine.
-fn in_the_kernel() -> Result<BTreeSet<String>> {
-    let mut there = BTreeSet::new();
-    for kind in ["prog", "map", "link"] {
-        let output = Command::new("bpftool")
-            .args(["-j", kind, "show"])
-            .output()
-            .context("bpftool")?;
-        let list: serde_json::Value = serde_json::from_slice(&output.stdout)?;
-        for object in list.as_array().into_iter().flatten() {
-            there.insert(format!("{kind} {}", object["id"]));
-        }
-    }
-    Ok(there)
-}
 
 #[test]
 fn sigkill() -> Result<()> {
