@@ -143,16 +143,17 @@ impl CounterMaps {
         self.live.set(live::TAKEN, before.wrapping_add(1), 0)
     }
 
-    /// Connections by cgroup, port and outcome. `FAILED` is what was asked for and never became an attempt, less those
-    /// under way at this moment.
+    /// Connections by cgroup, port and outcome. `FAILED` is what was asked for and never became an attempt, among it
+    /// the connect that is being made at this very moment.
     #[must_use]
     pub fn connections(&self) -> BTreeMap<(u64, u16, u16), u64> {
-        self.connections
-            .iter()
-            .flatten()
-            .map(|(key, values)| ((key.0.cgroup, key.0.port, key.0.outcome), values.iter().sum()))
-            .filter(|((_, _, outcome), _): &((u64, u16, u16), u64)| *outcome < outcome::END)
-            .collect()
+        with_failed(
+            self.connections
+                .iter()
+                .flatten()
+                .map(|(key, values)| ((key.0.cgroup, key.0.port, key.0.outcome), values.iter().sum()))
+                .collect(),
+        )
     }
 
     /// DNS messages by cgroup and rcode (or [`obsflow_ebpf::abi::count::dns_count`]).
@@ -185,6 +186,27 @@ impl CounterMaps {
     }
 }
 
+/// No hook counts every synchronous failure, but both ends of the difference are counted: below the attached cgroup
+/// every connect is asked for before it is attempted.
+fn with_failed(mut counts: BTreeMap<(u64, u16, u16), u64>) -> BTreeMap<(u64, u16, u16), u64> {
+    let asked: Vec<_> = counts
+        .iter()
+        .filter(|((_, _, outcome), _)| *outcome == outcome::ASKED)
+        .map(|((cgroup, port, _), asked)| (*cgroup, *port, *asked))
+        .collect();
+    for (cgroup, port, asked) in asked {
+        let attempts = counts
+            .get(&(cgroup, port, outcome::ATTEMPT))
+            .copied()
+            .unwrap_or(0);
+        let failed = asked.saturating_sub(attempts);
+        if failed > 0 {
+            counts.insert((cgroup, port, outcome::FAILED), failed);
+        }
+    }
+    counts
+}
+
 /// A map of the object, as its type.
 pub(super) fn take<T>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, LoadError>
 where
@@ -198,4 +220,21 @@ where
         name,
         reason: error.to_string(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_asked_for_and_not_attempted_failed() {
+        let counts = with_failed(BTreeMap::from([
+            ((7, 4317, outcome::ASKED), 5),
+            ((7, 4317, outcome::ATTEMPT), 3),
+            ((7, 4317, outcome::FAILED), 1),
+            ((8, 4317, outcome::ATTEMPT), 9),
+        ]));
+        assert_eq!(counts.get(&(7, 4317, outcome::FAILED)), Some(&2));
+        assert_eq!(counts.get(&(8, 4317, outcome::FAILED)), None);
+    }
 }
