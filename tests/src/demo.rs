@@ -30,7 +30,7 @@ pub fn run() -> Result<()> {
         bail!("four pods were asked for");
     };
 
-    let mut command = lab.obsflow_command()?;
+    let mut command = lab.obsflow_command("observe")?;
     command.args(["--follow", "-o", "compact"]).stdout(Stdio::piped());
     show_command(&command);
     let mut obsflow = Proc::start(command)?;

@@ -38,7 +38,7 @@ impl Lab {
     /// # Errors
     /// When it is not built, or ends before it is attached; its own words are part of the error.
     pub fn observe(&self, args: &[&str]) -> Result<Obsflow<'_>> {
-        let mut command = self.obsflow_command()?;
+        let mut command = self.obsflow_command("observe")?;
         command.args(["--follow", "-o", "json"]).args(args);
         let process = Proc::start(command)?;
         let obsflow = Obsflow {
@@ -59,17 +59,17 @@ impl Lab {
         Ok(obsflow)
     }
 
-    /// The command `obsflow observe` on node 0, format and filters left to the caller.
+    /// One of obsflow's commands that watch (`observe`, `record`, `status`) on node 0, the rest left to the caller.
     ///
     /// # Errors
     /// When it is not built.
-    pub fn obsflow_command(&self) -> Result<Command> {
+    pub fn obsflow_command(&self, name: &str) -> Result<Command> {
         let node = self.node(0)?;
         let mut command = Command::new(tool::binary("obsflow")?);
         // Below the mount, as /proc/<pid>/cgroup has it.
         let attach = Path::new("/").join(node.cgroup.strip_prefix(cgroup::mount_point()?)?);
         command
-            .arg("observe")
+            .arg(name)
             .arg("--attach")
             .arg(attach)
             .arg("--pod-logs")

@@ -1,10 +1,13 @@
 //! The command line, on live traffic.
 
+use std::fs;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use anyhow::Result;
 use obsflow_tests::scenario::{Echo, connect, says};
+use obsflow_tests::tool::binary;
 use obsflow_tests::wait::{SOON, until};
 use obsflow_tests::{Flow, Lab, Proc};
 
@@ -14,7 +17,7 @@ fn jq_selects_what_does_not_exist() -> Result<()> {
     let lab = Lab::new()?;
     lab.dns().add("exists.example", &["192.0.2.7".parse()?])?;
     let pod = lab.pod("checkout")?;
-    let observe = lab.obsflow_command()?;
+    let observe = lab.obsflow_command("observe")?;
     let words: Vec<_> = std::iter::once(observe.get_program())
         .chain(observe.get_args())
         .map(|word| format!("'{}'", word.to_string_lossy()))
@@ -78,4 +81,100 @@ fn filters_answer_what_they_are_asked() -> Result<()> {
         !flow.from(&pods[0]) || !flow.has_port(8428)
     })?;
     obsflow.stop()
+}
+
+#[test]
+fn a_second_one_on_the_same_cgroup_says_so_and_ends() -> Result<()> {
+    let lab = Lab::new()?;
+    let obsflow = lab.observe(&[])?;
+    let mut second = Proc::start(lab.obsflow_command("observe")?)?;
+    assert_eq!(second.wait(SOON)?.code(), Some(1));
+    second
+        .err()
+        .find(SOON, |line| line.contains("another obsflow").then_some(()))
+        .unwrap();
+    // The first one never noticed.
+    obsflow.sentinel()?;
+    obsflow.stop()
+}
+
+#[test]
+fn status_says_what_is_attached() -> Result<()> {
+    let lab = Lab::new()?;
+    let mut command = lab.obsflow_command("status")?;
+    let output = command.args(["-o", "json"]).output()?;
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let status: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+    let hooks = status["hooks"].as_array().unwrap();
+    let state = |name: &str| {
+        hooks
+            .iter()
+            .find(|hook| hook["name"] == name)
+            .map(|hook| hook["state"].clone())
+    };
+    for name in ["tcp", "connect", "packets", "drops"] {
+        assert_eq!(state(name), Some("attached".into()), "{status}");
+    }
+    Ok(())
+}
+
+/// What was recorded replays as it was seen, names included, when everything that could be asked is gone.
+#[test]
+fn a_record_replays_after_the_lab_is_gone() -> Result<()> {
+    let lab = Lab::new()?;
+    let metrics = Echo::start(&lab, 8428)?;
+    let pod = lab.pod("apps/checkout")?;
+    let file = std::env::temp_dir().join(format!("obsflow-{}.capture", pod.name));
+    let mut command = lab.obsflow_command("record")?;
+    command.arg(&file);
+    let mut record = Proc::start(command)?;
+    record
+        .err()
+        .find(SOON, |line| line.contains("attached").then_some(()))
+        .unwrap();
+    lab.dns().add("metrics.example", &[metrics.v4().ip()])?;
+    let said = says(&pod, &["dial", "metrics.example", "8428", "--deadline", "5000"])?;
+    assert_eq!(said["result"], "established");
+    let refused = SocketAddr::new(metrics.v4().ip(), 4317);
+    assert_eq!(connect(&pod, refused, 5000)?["errno"], libc::ECONNREFUSED);
+    assert!(record.stop(SOON)?.success(), "{:?}", record.err().all());
+    assert_eq!(fs::metadata(&file)?.permissions().mode() & 0o777, 0o600);
+    let (name, to) = (pod.name.clone(), metrics.v4());
+    drop(lab);
+    let mut replay = Command::new(binary("obsflow")?);
+    let output = replay
+        .arg("replay")
+        .arg(&file)
+        .args(["--all", "-o", "json"])
+        .output()?;
+    fs::remove_file(&file)?;
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let flows: Vec<_> = String::from_utf8(output.stdout)?
+        .lines()
+        .filter_map(Flow::parse)
+        .collect();
+    let of_pod =
+        |flow: &&Flow| flow.text("/source/pod_name") == name && flow.text("/source/namespace") == "apps";
+    let find = |event: &str| flows.iter().filter(of_pod).find(|flow| flow.event() == event);
+    assert_eq!(
+        find("lookup").unwrap().ext_text("/lookup/name"),
+        "metrics.example"
+    );
+    let established = find("established").unwrap();
+    assert!(established.to(to), "{established}");
+    assert_eq!(
+        established.text("/destination_names/0"),
+        "metrics.example",
+        "{established}"
+    );
+    assert_eq!(find("connect-failed").unwrap().outcome(), "refused");
+    Ok(())
 }
