@@ -2,6 +2,8 @@
 //! through the pipeline to a sink. Synchronous, on one thread; the ring buffer is the queue in front of it, and what it
 //! cannot hold is counted by the kernel side.
 
+mod watch;
+
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::File;
 use std::io;
@@ -25,8 +27,10 @@ use crate::kernel::counters::{CounterMaps, Stats};
 use crate::kernel::hooks::{Hook, State};
 use crate::kernel::load::{self, LoadConfig, LoadError, Loaded};
 use crate::kernel::netns::Namespace;
+use crate::kernel::port_map::PortMap;
 use crate::kernel::ring::RingReader;
 use crate::kernel::sockdiag::{self, Monitor, Places};
+use crate::kernel::tunnels::Tunnels;
 use crate::kernel::{info, ports, route, symbols};
 use crate::model::event::ip;
 use crate::model::{Mono, Observation};
@@ -40,6 +44,8 @@ const TICK: Duration = Duration::from_millis(20);
 const QUIET_TICK: Duration = Duration::from_millis(50);
 /// How often losses, failed connects and log lines are looked after.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
+/// How often new tunnel devices are looked for: they come with a CNI's start, not with traffic.
+const TUNNELS: Duration = Duration::from_secs(30);
 /// Kernel functions named in a capture.
 const MAX_NAMED: usize = 4096;
 /// Payload records a connection may emit in a second.
@@ -125,6 +131,9 @@ pub struct Session {
     ring: RingReader,
     counters: CounterMaps,
     connections: ConnectionMap,
+    ports: PortMap,
+    /// Absent when the hook is.
+    tunnels: Option<Tunnels>,
     pipeline: Pipeline,
     monitor: Monitor,
     logs: Option<aya_log::EbpfLogger<&'static dyn log::Log>>,
@@ -133,6 +142,7 @@ pub struct Session {
     reported_lost: u64,
     next_housekeeping: Mono,
     next_monitor: Mono,
+    next_tunnels: Mono,
     names: Arc<LiveNames>,
     /// Kernel functions that were named in a record already.
     named: HashSet<u64>,
@@ -183,7 +193,8 @@ impl Session {
             (locks, _) => (locks?, false),
         };
         let mount = fs.path().to_owned();
-        let mut loaded = load::load(&load_config(config, attach)?)?;
+        let load_config = load_config(config, attach)?;
+        let mut loaded = load::load(&load_config)?;
         let logs = match config.kernel_log {
             log::LevelFilter::Off => None,
             _ => aya_log::EbpfLogger::init(&mut loaded.ebpf)
@@ -193,6 +204,9 @@ impl Session {
         let ring = RingReader::new(loaded.take_ring()?);
         let counters = CounterMaps::take(&mut loaded.ebpf)?;
         let connections = ConnectionMap::take(&mut loaded.ebpf)?;
+        let ports = PortMap::take(&mut loaded.ebpf, load_config.ports)?;
+        let alone = purpose == Purpose::Watch && !another_runs;
+        let tunnels = loaded.attached(Hook::Tunnels).then(|| Tunnels::new(alone));
 
         let now = now();
         let made = cgroups
@@ -223,6 +237,8 @@ impl Session {
             ring,
             counters,
             connections,
+            ports,
+            tunnels,
             pipeline: Pipeline::new(attributor, correlator),
             monitor: Monitor::new(Places::default()),
             logs,
@@ -230,6 +246,7 @@ impl Session {
             reported_lost: 0,
             next_housekeeping: now,
             next_monitor: now.after(Monitor::INTERVAL),
+            next_tunnels: now.after(TUNNELS),
             names,
             named: HashSet::new(),
             mount,
@@ -237,6 +254,7 @@ impl Session {
             most_waiting: 0,
             _locks: locks,
         };
+        session.begin_tunnels(config.hooks.contains(&Hook::Tunnels))?;
         session.adopt(&config.ports);
         Ok(session)
     }
@@ -410,6 +428,7 @@ impl Session {
                 );
             }
         }
+        self.tend_tunnels(now);
         if let Some(logs) = &mut self.logs {
             logs.flush();
         }

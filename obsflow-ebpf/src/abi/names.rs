@@ -85,10 +85,10 @@ pub mod program {
     pub const EXEC: &str = "process_exec";
     /// BTF tracepoint `sched_process_exit`.
     pub const EXIT: &str = "process_exit";
-    /// TC egress of a tunnel's underlay.
-    pub const TUNNEL_EGRESS: &str = "tunnel_egress";
+    /// TC egress of a tunnel's underlay. Before Linux 6.6 the name is how a leftover filter is known.
+    pub const TUNNEL_EGRESS: &str = "obsflow_tun_out";
     /// TC ingress of a tunnel's underlay.
-    pub const TUNNEL_INGRESS: &str = "tunnel_ingress";
+    pub const TUNNEL_INGRESS: &str = "obsflow_tun_in";
     /// Every program.
     pub const ALL: [&str; 20] = [
         SOCK_STATE,

@@ -2,7 +2,7 @@
 //!
 //! | program | attach point | oldest kernel | cost |
 //! | --- | --- | --- | --- |
-//! | `tunnel_egress`, `tunnel_ingress` | TCX (6.6) or TC on the underlay device | 4.5 | every packet of the underlay: 10 to 20 ns; of a tunnel about 90 ns |
+//! | `obsflow_tun_out`, `obsflow_tun_in` | TCX (6.6) or TC on the underlay device | 4.5 | every packet of the underlay: 10 to 20 ns; of a tunnel about 90 ns |
 
 use aya_ebpf::bindings::{BPF_NOEXIST, TC_ACT_UNSPEC};
 use aya_ebpf::helpers::bpf_ktime_get_ns;
@@ -24,13 +24,13 @@ const ETHERNET: usize = 14;
 
 /// The packet goes on to the next program: `TC_ACT_UNSPEC` and `TCX_NEXT` are the same number.
 #[classifier]
-pub(crate) fn tunnel_egress(ctx: TcContext) -> i32 {
+pub(crate) fn obsflow_tun_out(ctx: TcContext) -> i32 {
     packet::<false>(&ctx);
     TC_ACT_UNSPEC
 }
 
 #[classifier]
-pub(crate) fn tunnel_ingress(ctx: TcContext) -> i32 {
+pub(crate) fn obsflow_tun_in(ctx: TcContext) -> i32 {
     packet::<true>(&ctx);
     TC_ACT_UNSPEC
 }

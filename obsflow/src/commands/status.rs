@@ -1,5 +1,7 @@
 //! `obsflow status`: what works on this node, and what it costs.
 
+mod tunnels;
+
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
@@ -15,7 +17,8 @@ use crate::kernel::info::Cost;
 use crate::model::Observation;
 use crate::session::{Purpose, Session, Sink, Stop};
 
-/// How long the hooks are watched: kernel statistics are on for this time at the most.
+/// How long the hooks are watched when costs are asked for or tunnels are there to be counted: kernel statistics are on
+/// for this time at the most.
 const WATCH: Duration = Duration::from_secs(1);
 
 /// The report. Its JSON is stable: fields are added, never renamed.
@@ -41,6 +44,10 @@ pub(super) struct Report {
     pub events: Events,
     /// The ring buffer.
     pub ring: Ring,
+    /// Tunnel devices.
+    pub tunnels: Vec<tunnels::DeviceReport>,
+    /// Outer packets of tunnels in the time of this command.
+    pub tunnel_traffic: Vec<tunnels::TrafficReport>,
     /// Cost of each program, when it was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub programs: Option<Vec<ProgramReport>>,
@@ -126,7 +133,12 @@ pub(super) fn run(config: &Status) -> anyhow::Result<()> {
     };
     let started = Instant::now();
     let mut sink = Window {
-        until: started + if config.cost { WATCH } else { Duration::ZERO },
+        until: started
+            + if config.cost || session.counts_tunnels() {
+                WATCH
+            } else {
+                Duration::ZERO
+            },
     };
     session.run(&Stop::default(), &mut sink)?;
     let window = started.elapsed();
@@ -255,6 +267,8 @@ fn report(
             bytes: u64::from(config.live.ring_bytes),
             most_waiting_bytes: session.most_waiting(),
         },
+        tunnels: tunnels::devices(session.tunnels()),
+        tunnel_traffic: tunnels::traffic(session.tunnels(), &session.counters().tunnels()),
         programs,
     })
 }
@@ -305,6 +319,7 @@ fn text(report: &Report) -> String {
         report.ring.bytes / 1024,
         report.ring.most_waiting_bytes.div_ceil(1024)
     );
+    tunnels::text(&report.tunnels, &report.tunnel_traffic, &mut out);
     if let Some(programs) = &report.programs {
         let _ = writeln!(
             out,

@@ -93,6 +93,31 @@ impl ConnectionMap {
         failed
     }
 
+    /// Forgets every connection whose socket's remote port is this one: it is watched no more.
+    ///
+    /// # Errors
+    /// When the maps cannot be written.
+    pub fn forget_port(&mut self, port: u16, counters: &mut CounterMaps) -> Result<(), aya::maps::MapError> {
+        for cookie in self.map.keys().flatten().collect::<Vec<_>>() {
+            let Ok(Raw(conn)) = self.map.get(&cookie, 0) else {
+                continue;
+            };
+            let begun = conn.flags & (conn_flag::ATTEMPTED | conn_flag::ADOPTED) != 0;
+            let remote = if begun {
+                conn.tuple.remote_port
+            } else {
+                conn.asked.port
+            };
+            if remote != port || self.map.remove(&cookie).is_err() {
+                continue;
+            }
+            if !begun {
+                counters.taken()?;
+            }
+        }
+        Ok(())
+    }
+
     /// Connections followed at present.
     #[must_use]
     pub fn len(&self) -> usize {

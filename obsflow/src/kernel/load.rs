@@ -9,6 +9,7 @@ use std::sync::Arc;
 use aya::maps::{Array, MapData, RingBuf};
 use aya::programs::{
     BtfTracePoint, CgroupAttachMode, CgroupSkbAttachType, CgroupSockAddr, FExit, Program, ProgramError,
+    SchedClassifier,
 };
 use aya::util::KernelVersion;
 use aya::{Btf, Ebpf, EbpfLoader};
@@ -125,6 +126,13 @@ impl Loaded {
             name: names::EVENTS,
             reason: error.to_string(),
         })
+    }
+
+    /// Says what became of a hook by now.
+    pub fn set_state(&mut self, hook: Hook, state: State) {
+        if let Some((_, old)) = self.hooks.iter_mut().find(|(h, _)| *h == hook) {
+            *old = state;
+        }
     }
 
     /// What became of a hook.
@@ -451,7 +459,11 @@ fn attach_program(
                 .join(", "))
         }
         // Devices come and go: they are attached when they are found.
-        (Attach::Devices, _) => Ok("underlays of tunnels, as they are found".into()),
+        (Attach::Devices, _) => {
+            let program: &mut SchedClassifier = program.try_into()?;
+            program.load()?;
+            Ok("devices beneath tunnels, as they are found".into())
+        }
         (_, None) => Err(ProgramError::NotLoaded),
     }
 }
@@ -546,7 +558,7 @@ fn brief(error: &ProgramError) -> String {
 }
 
 /// An error and its causes on one line.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
