@@ -11,6 +11,7 @@ use aya_ebpf::bindings::BPF_ANY;
 use aya_ebpf::helpers::{bpf_get_current_cgroup_id, bpf_get_socket_cookie};
 use aya_ebpf::macros::{cgroup_sock_addr, fexit};
 use aya_ebpf::programs::{FExitContext, SockAddrContext};
+use aya_log_ebpf::{debug, trace};
 use obsflow_ebpf::abi::conn::{UdpOrigin, conn_flag, outcome};
 use obsflow_ebpf::abi::count::{live, port_class};
 use obsflow_ebpf::abi::record::{ConnectFailed, Peer, kind};
@@ -142,6 +143,7 @@ fn connect(ctx: &SockAddrContext, asked: Peer) {
         unsafe { (*conn).asked = asked };
         change_live(live::PENDING, 1);
         count_conn(cgroup, port, outcome::ASKED);
+        trace!(ctx, "connect to port {} asked for", port);
     }
 }
 
@@ -189,6 +191,7 @@ pub(crate) fn connect_exit(ctx: FExitContext) -> i32 {
     // SAFETY: a map value lives as long as the program.
     if unsafe { (*conn).flags } & (conn_flag::ATTEMPTED | conn_flag::ADOPTED) == 0 {
         failed(cookie, ret.unsigned_abs());
+        debug!(ctx, "connect failed with errno {}", ret.unsigned_abs());
     }
     0
 }

@@ -9,6 +9,7 @@ use aya_ebpf::helpers::bpf_get_stack;
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
+use aya_log_ebpf::debug;
 use obsflow_ebpf::abi::conn::conn_flag;
 use obsflow_ebpf::abi::count::port_class;
 use obsflow_ebpf::abi::record::{Drop, NO_REASON, STACK_DEPTH, Tuple, flag, kind};
@@ -134,6 +135,7 @@ fn dropped(ctx: &BtfTracePointContext, reason: u32, location: u64, tunnels_only:
         (*body).header = head;
     }
     slot.submit();
+    debug!(ctx, "packet dropped for reason {}", reason);
 }
 
 /// What decides whether a dropped packet is of interest.

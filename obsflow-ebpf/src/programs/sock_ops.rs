@@ -224,6 +224,7 @@ fn timed_out(ctx: &SockOpsContext) {
         } else {
             (*conn).syn_retransmits += 1;
             report_retransmit(cookie, conn, (*conn).syn_retransmits, TCP_SYN_SENT);
+            debug!(ctx, "SYN time-out {}", (*conn).syn_retransmits);
         }
     }
 }

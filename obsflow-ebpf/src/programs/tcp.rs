@@ -484,6 +484,7 @@ pub fn tcp_retransmit(ctx: BtfTracePointContext) -> i32 {
         // At SYN_SENT the local address may not have been chosen yet.
         sock.tuple(TCP, &raw mut (*conn).tuple);
         report_retransmit(cookie, conn, times, state);
+        debug!(ctx, "retransmission {} in state {}", times, state);
     }
     0
 }

@@ -109,3 +109,7 @@ impl Session {
         self.loaded.set_state(Hook::Tunnels, scan.state);
     }
 }
+
+#[cfg(test)]
+#[path = "watch_tests.rs"]
+mod tests;
