@@ -13,6 +13,8 @@ pub mod decode;
 pub mod filter;
 pub mod flow;
 pub mod kernel;
+#[cfg(all(target_arch = "x86_64", any(test, target_env = "musl")))]
+mod memory;
 pub mod model;
 pub mod pipeline;
 pub mod session;
