@@ -1,5 +1,6 @@
 //! The running kernel's own description of its types: member offsets and the names of drop reasons.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
@@ -32,6 +33,8 @@ pub enum Error {
 /// A kernel's types.
 pub struct Types {
     btf: Btf,
+    /// Ids by name, of the names asked for so far: finding one means going through all types.
+    known: RefCell<HashMap<String, Vec<u32>>>,
 }
 
 impl Types {
@@ -44,28 +47,46 @@ impl Types {
         // Mapped, not parsed as a whole: half a million types are not needed for forty offsets.
         Btf::from_file_with_backend(path, Backend::Mmap)
             .or_else(|refused| copy_mapped(path).unwrap_or(Err(refused)))
-            .map(|btf| Self { btf })
+            .map(Self::of)
             .map_err(|source| Error::Open {
                 path: path.display().to_string(),
                 source,
             })
     }
 
+    fn of(btf: Btf) -> Self {
+        Self {
+            btf,
+            known: RefCell::default(),
+        }
+    }
+
+    /// Every type of this name.
+    fn named(&self, name: &str) -> Vec<Type> {
+        let mut known = self.known.borrow_mut();
+        let ids = match known.get(name) {
+            Some(ids) => ids,
+            None => known
+                .entry(name.to_owned())
+                .or_insert(self.btf.resolve_ids_by_name(name).unwrap_or_default()),
+        };
+        ids.iter()
+            .filter_map(|id| self.btf.resolve_type_by_id(*id).ok())
+            .collect()
+    }
+
     /// Whether the kernel has a tracepoint of this name that BTF programs may attach to.
     #[must_use]
     pub fn has_tracepoint(&self, name: &str) -> bool {
-        self.btf
-            .resolve_types_by_name(&format!("btf_trace_{name}"))
-            .is_ok_and(|types| types.iter().any(|t| matches!(t, Type::Typedef(_))))
+        self.named(&format!("btf_trace_{name}"))
+            .iter()
+            .any(|t| matches!(t, Type::Typedef(_)))
     }
 
     /// Number of arguments of a tracepoint, without the private pointer that comes first.
     #[must_use]
     pub fn tracepoint_arguments(&self, name: &str) -> Option<usize> {
-        let types = self
-            .btf
-            .resolve_types_by_name(&format!("btf_trace_{name}"))
-            .ok()?;
+        let types = self.named(&format!("btf_trace_{name}"));
         let typedef = types
             .into_iter()
             .find_map(|t| if let Type::Typedef(t) = t { Some(t) } else { None })?;
@@ -80,17 +101,15 @@ impl Types {
     /// Whether the kernel has a function of this name in its BTF.
     #[must_use]
     pub fn has_function(&self, name: &str) -> bool {
-        self.btf
-            .resolve_types_by_name(name)
-            .is_ok_and(|types| types.iter().any(|t| matches!(t, Type::Func(_))))
+        self.named(name).iter().any(|t| matches!(t, Type::Func(_)))
     }
 
     /// Byte offset of a member of a structure: a path such as `["__sk_common", "skc_dport"]`, through nested and
     /// anonymous structures and unions.
     #[must_use]
     pub fn offset(&self, structure: &str, path: &[&str]) -> Option<u32> {
-        let types = self.btf.resolve_types_by_name(structure).ok()?;
-        let mut ty = types
+        let mut ty = self
+            .named(structure)
             .into_iter()
             .find(|t| matches!(t, Type::Struct(_) | Type::Union(_)))?;
         let mut bits = 0;
@@ -141,7 +160,7 @@ impl Types {
     #[must_use]
     pub fn enumeration(&self, name: &str, prefix: &str) -> HashMap<u32, String> {
         let mut values = HashMap::new();
-        for ty in self.btf.resolve_types_by_name(name).unwrap_or_default() {
+        for ty in self.named(name) {
             let Type::Enum(of) = ty else { continue };
             for member in &of.members {
                 if let Ok(text) = self.btf.resolve_name(member) {
@@ -225,11 +244,11 @@ mod tests {
 
     #[test]
     fn a_copy_tells_the_same() {
-        let types = Types {
-            btf: copy_mapped(Path::new(VMLINUX))
+        let types = Types::of(
+            copy_mapped(Path::new(VMLINUX))
                 .expect("it is read")
                 .expect("it is mapped"),
-        };
+        );
         let original = Types::open(VMLINUX).expect("this machine has BTF");
         assert_eq!(types.offsets().ok(), original.offsets().ok());
     }

@@ -179,14 +179,22 @@ impl Facts {
             types,
             no_types,
             btf,
-            symbols: Symbols::read("/proc/kallsyms").unwrap_or_default(),
+            symbols: Symbols::of("/proc/kallsyms"),
             drop_reasons,
             offsets,
         }
     }
 
+    /// Where the kernel drops for netfilter. Asked only where it gives no reasons: reading symbols takes long.
+    fn drop_locations(&self) -> Option<(u64, u64)> {
+        if self.drop_reasons {
+            return None;
+        }
+        self.symbols.range("nf_hook_slow")
+    }
+
     fn settings(&self, config: &LoadConfig, tcp_tracepoints: bool) -> Settings {
-        let (start, end) = self.symbols.range("nf_hook_slow").unwrap_or((0, 0));
+        let (start, end) = self.drop_locations().unwrap_or((0, 0));
         Settings {
             tracing_cookie: u32::from(
                 KernelVersion::current().is_ok_and(|version| version >= KernelVersion::new(5, 12, 0)),
@@ -272,7 +280,7 @@ fn load_once(config: &LoadConfig, facts: Facts, tcp_refused: Option<String>) -> 
         types: facts.types.as_ref(),
         no_types: &facts.no_types,
         drop_reasons: facts.drop_reasons,
-        drop_locations: facts.symbols.range("nf_hook_slow").is_some(),
+        drop_locations: facts.drop_locations().is_some(),
     };
     let mut wanted = plan(config, &kernel, tcp_refused);
     let tcp_tracepoints = wanted

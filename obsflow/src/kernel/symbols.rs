@@ -2,8 +2,8 @@
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 /// Functions that tell something about a drop. Only these are kept: two hundred thousand symbols would cost more
 /// memory than everything else together.
@@ -44,18 +44,35 @@ const KEPT: &[&str] = &[
     "do_xdp",
 ];
 
-/// Sorted addresses with names.
+/// Sorted addresses with names. Read when first asked: the kernel needs 50 ms to print them all, and on most nodes nobody
+/// ever asks.
 #[derive(Debug, Default)]
 pub struct Symbols {
-    sorted: Vec<(u64, Arc<str>)>,
+    path: PathBuf,
+    sorted: OnceLock<Vec<(u64, Arc<str>)>>,
 }
 
 impl Symbols {
-    /// Reads the symbols. Empty when the kernel hides its addresses (`kernel.kptr_restrict`).
-    ///
-    /// # Errors
-    /// When the file cannot be read.
-    pub fn read(path: impl AsRef<Path>) -> std::io::Result<Self> {
+    /// The symbols of a file. None when it cannot be read, or when the kernel hides its addresses
+    /// (`kernel.kptr_restrict`).
+    #[must_use]
+    pub fn of(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            sorted: OnceLock::new(),
+        }
+    }
+
+    fn sorted(&self) -> &[(u64, Arc<str>)] {
+        self.sorted.get_or_init(|| {
+            Self::read(&self.path).unwrap_or_else(|error| {
+                tracing::debug!("{}: {error}", self.path.display());
+                Vec::new()
+            })
+        })
+    }
+
+    fn read(path: &Path) -> std::io::Result<Vec<(u64, Arc<str>)>> {
         let mut reader = BufReader::with_capacity(1 << 16, File::open(path)?);
         let mut sorted = Vec::new();
         let mut line = Vec::with_capacity(128);
@@ -82,30 +99,32 @@ impl Symbols {
         }
         sorted.sort_by_key(|(address, _)| *address);
         sorted.shrink_to_fit();
-        Ok(Self { sorted })
+        Ok(sorted)
     }
 
     /// Name of the function that contains `address`.
     #[must_use]
     pub fn function(&self, address: u64) -> Option<Arc<str>> {
-        let after = self.sorted.partition_point(|(start, _)| *start <= address);
-        let (_, name) = self.sorted.get(after.checked_sub(1)?)?;
+        let sorted = self.sorted();
+        let after = sorted.partition_point(|(start, _)| *start <= address);
+        let (_, name) = sorted.get(after.checked_sub(1)?)?;
         (!name.is_empty()).then(|| Arc::clone(name))
     }
 
     /// First address of a function and the first behind it.
     #[must_use]
     pub fn range(&self, name: &str) -> Option<(u64, u64)> {
-        let at = self.sorted.iter().position(|(_, n)| &**n == name)?;
-        let (start, _) = self.sorted.get(at)?;
-        let (end, _) = self.sorted[at..].iter().find(|(address, _)| address > start)?;
+        let sorted = self.sorted();
+        let at = sorted.iter().position(|(_, n)| &**n == name)?;
+        let (start, _) = sorted.get(at)?;
+        let (end, _) = sorted[at..].iter().find(|(address, _)| address > start)?;
         Some((*start, *end))
     }
 
     /// Whether the kernel told any address.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.sorted.is_empty()
+        self.sorted().is_empty()
     }
 }
 
@@ -127,12 +146,12 @@ mod tests {
         let file = tempfile(
             "ffffffff81000000 T nf_hook_slow\nffffffff81000100 t other\nffffffff81000200 T ip_rcv\n",
         );
-        let symbols = Symbols::read(&file).unwrap();
-        std::fs::remove_file(file).unwrap();
+        let symbols = Symbols::of(&file);
         assert_eq!(
             symbols.function(0xffff_ffff_8100_0050).as_deref(),
             Some("nf_hook_slow")
         );
+        std::fs::remove_file(file).unwrap();
         assert_eq!(symbols.function(0xffff_ffff_8100_0150), None);
         assert_eq!(
             symbols.range("nf_hook_slow"),
