@@ -108,7 +108,7 @@ pub trait Sink {
     }
 }
 
-/// Ends a session from another thread.
+/// Ends a session from another thread or a signal handler.
 #[derive(Clone, Debug, Default)]
 pub struct Stop(Arc<AtomicBool>);
 
@@ -116,6 +116,12 @@ impl Stop {
     /// Asks the session to end at its next turn, within 50 ms.
     pub fn stop(&self) {
         self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// What is set to ask it, for signal handlers.
+    #[must_use]
+    pub fn flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.0)
     }
 
     /// Whether it was asked to.

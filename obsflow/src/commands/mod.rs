@@ -9,6 +9,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use signal_hook::consts::{SIGINT, SIGTERM};
 use tracing::level_filters::LevelFilter;
 
 use crate::cli::{self, EXIT_FAILURE, EXIT_OK};
@@ -82,42 +83,13 @@ fn log_to_stderr(command: &Command) {
         .try_init();
 }
 
-/// Runs `work` on a thread of its own, and lets SIGINT and SIGTERM end it through `stop`.
-fn until_signal<T: Send + 'static>(
-    stop: &Stop,
-    work: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
-) -> anyhow::Result<T> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("starting the runtime")?;
-    runtime.block_on(async {
-        use tokio::signal::unix::{SignalKind, signal};
-        let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
-        let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
-        let (send, mut done) = tokio::sync::oneshot::channel();
-        let worker = std::thread::Builder::new()
-            .name("pipeline".into())
-            .spawn(move || {
-                // The receiver lives until a result came.
-                let _ = send.send(work());
-            })
-            .context("starting the pipeline's thread")?;
-        let result = tokio::select! {
-            result = &mut done => Some(result),
-            _ = interrupt.recv() => None,
-            _ = terminate.recv() => None,
-        };
-        let result = match result {
-            Some(result) => result,
-            None => {
-                stop.stop();
-                done.await
-            }
-        };
-        let _ = worker.join();
-        result.context("the pipeline ended without a result")?
-    })
+/// Runs `work`, and lets SIGINT and SIGTERM end it through `stop`. On one thread: with a second one every allocation would
+/// take a lock.
+fn until_signal<T>(stop: &Stop, work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::flag::register(signal, stop.flag()).context("listening for signals")?;
+    }
+    work()
 }
 
 /// One line on stderr that says what is being watched: scripts wait for it.

@@ -13,9 +13,7 @@ use crate::sinks::ObserveSink;
 
 pub(super) fn run(config: &Observe) -> anyhow::Result<()> {
     let stop = Stop::default();
-    let config = config.clone();
-    let stopped = stop.clone();
-    until_signal(&stop, move || {
+    until_signal(&stop, || {
         let mut session = Session::open(&config.live, Purpose::Watch)?;
         if !config.notice.is_empty() {
             let _ = writeln!(io::stderr(), "{}", config.notice);
@@ -25,7 +23,7 @@ pub(super) fn run(config: &Observe) -> anyhow::Result<()> {
         let mut sink = Printing {
             sink: ObserveSink::new(&config.view, node_name().into(), Clock::now(), out),
         };
-        let watched = session.run(&stopped, &mut sink);
+        let watched = session.run(&stop, &mut sink);
         sink.sink.finish()?;
         summarise(&session);
         Ok(watched?)

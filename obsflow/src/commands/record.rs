@@ -15,9 +15,7 @@ use crate::session::{Purpose, Session, Sink, Stop};
 
 pub(super) fn run(config: &Record) -> anyhow::Result<()> {
     let stop = Stop::default();
-    let config = config.clone();
-    let stopped = stop.clone();
-    until_signal(&stop, move || {
+    until_signal(&stop, || {
         let mut session = Session::open(&config.live, Purpose::Watch)?;
         let options = Options {
             payload: config.live.payload,
@@ -30,7 +28,7 @@ pub(super) fn run(config: &Record) -> anyhow::Result<()> {
             failed: None,
             until: config.duration.map(|duration| Instant::now() + duration),
         };
-        let watched = session.run(&stopped, &mut sink);
+        let watched = session.run(&stop, &mut sink);
         summarise(&session);
         if let Some(error) = sink.failed {
             return Err(error.into());
