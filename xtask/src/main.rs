@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod bench;
 mod build;
 mod demo;
 mod fuzz;
@@ -28,6 +29,8 @@ enum Task {
     Test(test::Arguments),
     /// Build the static release binary.
     Build,
+    /// Measure what obsflow costs on this machine, beside nothing, empty programs and other tools.
+    Bench(bench::Arguments),
     /// Show obsflow at work on a small lab on this machine.
     Demo,
     /// Run the fuzz targets.
@@ -41,6 +44,7 @@ fn main() -> ExitCode {
         Task::Setup => setup::run().and_then(|()| vm::prepare()),
         Task::Test(arguments) => test::run(&arguments),
         Task::Build => build::run(),
+        Task::Bench(arguments) => bench::run(&arguments),
         Task::Demo => demo::run(),
         Task::Fuzz(arguments) => fuzz::run(&arguments),
         Task::Vm(arguments) => vm::run(&arguments),

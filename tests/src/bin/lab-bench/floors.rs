@@ -1,0 +1,258 @@
+//! What obsflow must reach, and whether it did in this run.
+
+use crate::compare::Column;
+use crate::report::Report;
+use crate::table::{number, percent};
+
+/// One of them.
+pub(crate) struct Floor {
+    /// What.
+    pub(crate) what: String,
+    /// How much.
+    pub(crate) must: String,
+    /// What came out.
+    pub(crate) measured: String,
+    /// Whether that is enough.
+    pub(crate) met: bool,
+    /// What the distance to the ideal consists of.
+    pub(crate) why: String,
+}
+
+fn floor(what: &str, must: &str, measured: String, met: bool, why: String) -> Floor {
+    Floor {
+        what: what.into(),
+        must: must.into(),
+        measured,
+        met,
+        why,
+    }
+}
+
+fn column<'a>(columns: &'a [Column], name: &str) -> Option<&'a Column> {
+    columns.iter().find(|column| column.name == name)
+}
+
+fn ratio(columns: &[Column], name: &str, metric: usize) -> f64 {
+    column(columns, name)
+        .and_then(|column| column.ratios.get(metric))
+        .copied()
+        .unwrap_or(f64::NAN)
+}
+
+/// All of them.
+pub(crate) fn floors(report: &Report) -> Vec<Floor> {
+    let mut all = Vec::new();
+    rates(report, &mut all);
+    programs(report, &mut all);
+    loss(report, &mut all);
+    per_event(report, &mut all);
+    process(report, &mut all);
+    all
+}
+
+fn rates(report: &Report, all: &mut Vec<Floor>) {
+    let rows: [(&str, f64, &[Column], usize); 6] = [
+        ("UDP, connected sockets", 0.94, &report.loops, 0),
+        ("UDP, sockets not connected", 0.94, &report.loops, 1),
+        ("TCP, small messages", 0.94, &report.loops, 2),
+        ("connect and close", 0.92, &report.loops, 3),
+        ("iperf3, on the clock", 0.99, &report.bulk, 0),
+        ("iperf3, by CPU time", 0.99, &report.bulk, 1),
+    ];
+    for (what, must, columns, metric) in rows {
+        let measured = ratio(columns, "obsflow", metric);
+        let empty = ratio(columns, "empty programs", metric);
+        all.push(floor(
+            &format!("{what}, attached at the root"),
+            &format!(">= {:.0} % of bare", must * 100.0),
+            percent(measured),
+            measured >= must,
+            format!("empty programs alone leave {}", percent(empty)),
+        ));
+    }
+    let elsewhere: Vec<f64> = (0..4)
+        .map(|metric| ratio(&report.loops, "obsflow elsewhere", metric))
+        .chain((0..2).map(|metric| ratio(&report.bulk, "obsflow elsewhere", metric)))
+        .collect();
+    let least = elsewhere.iter().copied().fold(f64::INFINITY, f64::min);
+    all.push(floor(
+        "all of these, attached elsewhere",
+        ">= 99 % of bare",
+        format!("{} at least", percent(least)),
+        least >= 0.99,
+        format!(
+            "{}; the TCP tracepoints are the host's, wherever the rest is attached",
+            elsewhere
+                .iter()
+                .map(|r| percent(*r))
+                .collect::<Vec<_>>()
+                .join(", ")
+        ),
+    ));
+}
+
+fn programs(report: &Report, all: &mut Vec<Floor>) {
+    // The filters: programs on traffic that nobody watches.
+    let worst = report
+        .programs
+        .calls
+        .iter()
+        .filter(|call| !call.traffic.contains("watched") && !call.traffic.contains("DNS"))
+        .filter_map(|call| Some((call.ns - call.empty_ns?, call)))
+        .max_by(|a, b| a.0.total_cmp(&b.0));
+    if let Some((more, call)) = worst {
+        all.push(floor(
+            "each filter beyond its empty program",
+            "<= 10 ns",
+            format!("{} ns", number(more)),
+            more <= 10.0,
+            format!("the most: {} on {}", call.program, call.traffic),
+        ));
+    }
+    let round = |name: &str| {
+        report
+            .programs
+            .rounds
+            .iter()
+            .find(|round| round.traffic == name)
+            .map_or(f64::NAN, |round| round.ns - round.empty_ns)
+    };
+    let event = round("DNS look-up") / 2.0;
+    all.push(floor(
+        "a DNS event in the kernel",
+        "<= 250 ns",
+        format!("{} ns", number(event)),
+        event <= 250.0,
+        "beyond empty programs; half of what a look-up costs, the server's side included; no wake-ups".into(),
+    ));
+    let connection = round("connect and close, watched");
+    all.push(floor(
+        "a watched connection over its life",
+        "<= 1,500 ns",
+        format!("{} ns", number(connection)),
+        connection <= 1500.0,
+        format!(
+            "beyond empty programs, both ends on this node; one that nobody watches costs {} ns",
+            number(round("connect and close"))
+        ),
+    ));
+}
+
+fn loss(report: &Report, all: &mut Vec<Floor>) {
+    for (what, must) in [("look-ups", 90_000.0), ("connections", 20_000.0)] {
+        for row in report.sustained.iter().filter(|row| row.what == what) {
+            let enough = row.per_second >= must;
+            all.push(floor(
+                &format!("no event lost, {}", row.way),
+                &format!("{} {what}/s", number(must)),
+                format!(
+                    "{} lost of {} at {}/s",
+                    number(row.lost as f64),
+                    number((row.seen + row.lost) as f64),
+                    number(row.per_second)
+                ),
+                row.lost == 0,
+                if enough {
+                    "more than was asked for".into()
+                } else {
+                    format!(
+                        "as fast as it goes here: {}/s bare, client, server and obsflow share the cores",
+                        number(row.bare_per_second)
+                    )
+                },
+            ));
+        }
+    }
+}
+
+fn per_event(report: &Report, all: &mut Vec<Floor>) {
+    for (what, columns, events) in [
+        ("look-up", &report.dns, 2.0),
+        ("connection", &report.connections, 3.0),
+    ] {
+        let bare = column(columns, "bare")
+            .and_then(|column| column.values.get(2))
+            .copied();
+        let more = |column: &Column| Some((column.values.get(2)? - bare?) / events);
+        let ours: Vec<(f64, &str)> = columns
+            .iter()
+            .filter(|column| column.name.starts_with("obsflow"))
+            .filter_map(|column| Some((more(column)?, column.name.as_str())))
+            .collect();
+        let peers: Vec<(f64, &str)> = columns
+            .iter()
+            .filter(|column| !column.name.starts_with("obsflow") && column.name != "bare")
+            .filter_map(|column| Some((more(column)?, column.name.as_str())))
+            .collect();
+        let least = |all: &[(f64, &str)]| all.iter().map(|(ns, _)| *ns).fold(f64::INFINITY, f64::min);
+        let list = |all: &[(f64, &str)]| {
+            let parts: Vec<String> = all
+                .iter()
+                .map(|(ns, name)| format!("{name} {}", number(*ns)))
+                .collect();
+            parts.join(", ")
+        };
+        all.push(floor(
+            &format!("CPU time for each event of a {what}"),
+            "lower than every peer's",
+            format!("{} ns", list(&ours)),
+            least(&ours) < least(&peers),
+            format!("{} ns (a {what} divided by the same {events:.0})", list(&peers)),
+        ));
+    }
+}
+
+fn process(report: &Report, all: &mut Vec<Floor>) {
+    if let Some(made) = report.replayed.first() {
+        let best = made.compact.max(made.nothing);
+        all.push(floor(
+            "replay on one core",
+            ">= 500,000 events/s",
+            format!("{} events/s", number(made.compact)),
+            made.compact >= 500_000.0,
+            format!(
+                "{} without printing; as JSON {}, where text is the limit: 1.4 kB for each event",
+                number(best),
+                number(made.json)
+            ),
+        ));
+        let mib = made.peak_kib as f64 / 1024.0;
+        all.push(floor(
+            "resident with 500 workloads and 10,000 flows",
+            "(told, no floor)",
+            format!("{} MiB", number(mib)),
+            true,
+            "a replay that ends with that many open connections".into(),
+        ));
+    }
+    let process = &report.process;
+    let resident = process.resident_kib.0 as f64 / 1024.0;
+    all.push(floor(
+        "resident on a bare node",
+        "<= 32 MiB",
+        format!("{} MiB", number(resident)),
+        resident <= 32.0,
+        format!(
+            "{} MiB for a moment at the start, while the kernel's types are read",
+            number(process.resident_kib.1 as f64 / 1024.0)
+        ),
+    ));
+    all.push(floor(
+        "idle",
+        "<= 0.1 % of a core",
+        format!("{} %", number(process.idle_percent)),
+        process.idle_percent <= 0.1,
+        "20 looks at the ring in a second; programs started and ended elsewhere on the machine are in it"
+            .into(),
+    ));
+    all.push(floor(
+        "start to attached",
+        "<= 500 ms",
+        format!("{} ms", number(process.attach_ms.0)),
+        process.attach_ms.0 <= 500.0,
+        format!(
+            "{} ms of CPU: the verifier, and reading the kernel's types",
+            number(process.attach_cpu_ms)
+        ),
+    ));
+}
