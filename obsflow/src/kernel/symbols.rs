@@ -160,7 +160,7 @@ mod tests {
         assert_eq!(symbols.function(1), None);
     }
 
-    fn tempfile(text: &str) -> std::path::PathBuf {
+    fn tempfile(text: &str) -> PathBuf {
         let path = std::env::temp_dir().join(format!("obsflow-kallsyms-{}", std::process::id()));
         std::fs::write(&path, text).unwrap();
         path
