@@ -193,6 +193,13 @@ impl Sock {
         unsafe { self.direct::<u16>(offset!(skc_num)) }
     }
 
+    /// The local port of a socket that is about to be closed: it has given the port back (`inet_put_port`), which sets
+    /// [`Self::local_port`] to 0, but remembers it.
+    #[inline(always)]
+    pub(crate) fn last_local_port(self) -> u16 {
+        u16::from_be(read(self.0 as usize, offset!(inet_sport)).unwrap_or(0))
+    }
+
     /// Address family.
     #[inline(always)]
     pub(crate) fn family(self) -> u16 {

@@ -41,6 +41,7 @@ fn refused() -> Result<()> {
         assert_eq!((flow.outcome(), flow.verdict()), ("refused", "ERROR"), "{flow}");
         assert_eq!(flow.ext_text("/errno_name"), "ECONNREFUSED", "{flow}");
         assert_eq!(flow.ext_text("/process/name"), "lab-tool", "{flow}");
+        assert!(flow.at("/l4/TCP/source_port").is_some(), "{flow}");
         // NO_SOCKET is dropped on every refused SYN, and means nothing.
         assert!(flow.ext("/drop").is_none(), "{flow}");
     }

@@ -54,6 +54,8 @@ pub struct Offsets {
     pub snd_una: u32,
     /// `tcp_sock.rcv_nxt`.
     pub rcv_nxt: u32,
+    /// `inet_sock.inet_sport`.
+    pub inet_sport: u32,
     /// `net.ns.inum`.
     pub net_inum: u32,
     /// `sk_buff.head`.
@@ -117,6 +119,6 @@ pub struct Settings {
 }
 
 const _: () = {
-    assert!(size_of::<Offsets>() == 41 * 4);
+    assert!(size_of::<Offsets>() == 42 * 4);
     assert!(size_of::<Settings>() == 40);
 };

@@ -307,6 +307,10 @@ fn closed(ctx: &BtfTracePointContext, sock: Sock, watched: bool, old: u32) {
             outcome::ESTABLISHED
         } else {
             (acked, received) = (0, 0);
+            // At SYN_SENT the port was not chosen yet.
+            if (*conn).tuple.local_port == 0 {
+                (*conn).tuple.local_port = sock.last_local_port();
+            }
             let queued = sock.queued_error();
             if error == 0
                 && soft_error == 0

@@ -271,12 +271,14 @@ impl Connections {
         None
     }
 
-    /// Remembers a drop for the end of its connection: with the connection where its addresses are certain, else by
-    /// both ends of the packet, one of which the connection will turn out to have.
-    pub(super) fn remember_drop(&mut self, cookie: u64, seen: &DropSeen, at: Mono) {
+    /// Remembers a drop for the end of its connection: with the connection where the packet still had its `socket` or
+    /// the addresses are certain, else by both ends of the packet, one of which the connection will turn out to have.
+    pub(super) fn remember_drop(&mut self, socket: u64, cookie: u64, seen: &DropSeen, at: Mono) {
         let ends = seen.packet.ends;
         if let Some(known) = self.by_cookie.get_mut(&cookie)
-            && (known.ends.local == Some(ends.local) || known.ends.local == Some(ends.remote))
+            && (socket == cookie
+                || known.ends.local == Some(ends.local)
+                || known.ends.local == Some(ends.remote))
         {
             known.drop = Some(Box::new(seen.clone()));
             return;

@@ -31,6 +31,7 @@ impl Correlator {
         let mut question = None;
         let mut ends = Ends::default();
         let mut connection = None;
+        let socket = owner.cookie;
         match packet.protocol {
             Protocol::Tcp => {
                 if let Some((cookie, way)) = self.connections.of_packet(owner.cookie, &packet) {
@@ -74,7 +75,7 @@ impl Correlator {
         };
         if seen.packet.protocol == Protocol::Tcp {
             self.connections
-                .remember_drop(connection.unwrap_or(owner.cookie), &seen, at);
+                .remember_drop(socket, connection.unwrap_or(socket), &seen, at);
         }
         out.insert(place, owner.observe(at, ends, What::Dropped(Box::new(seen))));
     }

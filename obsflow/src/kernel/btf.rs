@@ -206,6 +206,8 @@ impl Types {
             bytes_received: need("tcp_sock", &["bytes_received"])?,
             snd_una: need("tcp_sock", &["snd_una"])?,
             rcv_nxt: need("tcp_sock", &["rcv_nxt"])?,
+            // Without it an attempt that came to nothing has no local port.
+            inet_sport: need("inet_sock", &["inet_sport"]).unwrap_or(ABSENT),
             net_inum: need("net", &["ns", "inum"])?,
             skb_head: need("sk_buff", &["head"])?,
             skb_network_header: need("sk_buff", &["network_header"])?,
