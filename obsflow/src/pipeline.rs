@@ -46,7 +46,21 @@ impl Pipeline {
     }
 
     /// Takes one record, as [`Self::feed`] does, and shows its event to `seen` on the way.
-    pub fn feed_with(&mut self, record: Bytes, out: &mut Vec<Observation>, mut seen: impl FnMut(&Event)) {
+    pub fn feed_with(&mut self, record: Bytes, out: &mut Vec<Observation>, seen: impl FnMut(&Event)) {
+        if let Some(event) = self.decode(record, seen) {
+            let attributed = self.attributor.attribute(event);
+            self.correlator.on(attributed, out);
+        }
+    }
+
+    /// Takes one record that only has to be counted and to teach names: no observation comes of it.
+    pub fn pass(&mut self, record: Bytes, seen: impl FnMut(&Event)) {
+        if let Some(event) = self.decode(record, seen) {
+            let _ = self.attributor.attribute(event);
+        }
+    }
+
+    fn decode(&mut self, record: Bytes, mut seen: impl FnMut(&Event)) -> Option<Event> {
         match decode::decode(record) {
             Ok(event) => {
                 self.counters.seen += 1;
@@ -54,8 +68,7 @@ impl Pipeline {
                     self.counters.lost += count;
                 }
                 seen(&event);
-                let attributed = self.attributor.attribute(event);
-                self.correlator.on(attributed, out);
+                Some(event)
             }
             Err(error) => {
                 self.counters.undecodable += 1;
@@ -63,6 +76,7 @@ impl Pipeline {
                     tracing::warn!("a record could not be decoded: {error}; later ones are only counted");
                     self.first_error = Some(error);
                 }
+                None
             }
         }
     }

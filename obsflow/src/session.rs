@@ -93,6 +93,12 @@ pub trait Sink {
         Ok(())
     }
 
+    /// Whether observations are wanted. Without, events are not correlated, which is most of the work, and every batch
+    /// has none.
+    fn wants_observations(&self) -> bool {
+        true
+    }
+
     /// Takes the observations of a batch. `Break` ends the session.
     ///
     /// # Errors
@@ -400,6 +406,14 @@ impl Session {
             sink.records(&batch.records)?;
         }
         let monitor = &mut self.monitor;
+        if !sink.wants_observations() {
+            let some = !batch.records.is_empty();
+            for record in batch.records.drain(..) {
+                self.pipeline.pass(record, |event| monitor.on(event));
+            }
+            batch.ended |= some && sink.observations(&[])?.is_break();
+            return Ok(taken);
+        }
         for record in batch.records.drain(..) {
             self.pipeline
                 .feed_with(record, &mut batch.observations, |event| monitor.on(event));

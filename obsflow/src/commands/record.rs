@@ -68,6 +68,10 @@ impl Sink for Recording {
         Ok(())
     }
 
+    fn wants_observations(&self) -> bool {
+        false
+    }
+
     fn observations(&mut self, _: &[Observation]) -> io::Result<ControlFlow<()>> {
         self.idle()
     }
