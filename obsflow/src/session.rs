@@ -441,6 +441,13 @@ impl Session {
             self.next_monitor = now.after(Monitor::INTERVAL);
             if !self.monitor.is_idle() {
                 let records = self.monitor.poll(now);
+                let gone = self.monitor.take_gone();
+                // Tracepoints see the end of every connection, also of those that the monitor cannot find.
+                if !self.loaded.attached(Hook::Tcp) {
+                    for cookie in gone {
+                        self.connections.forget_adopted(cookie);
+                    }
+                }
                 self.made.extend(
                     records
                         .iter()

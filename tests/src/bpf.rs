@@ -44,16 +44,7 @@ pub fn in_the_kernel() -> Result<BTreeSet<String>> {
 /// # Errors
 /// When the process holds no such map, or its values are no counters.
 pub fn counters(pid: u32, map: &str) -> Result<HashMap<Vec<u8>, u64>> {
-    let held = held_by(pid)?;
-    let maps = bpftool(&["map", "show"])?;
-    let id = maps
-        .as_array()
-        .into_iter()
-        .flatten()
-        .find(|entry| entry["name"] == map && held.contains(&format!("map {}", entry["id"])))
-        .with_context(|| format!("process {pid} holds no map {map}"))?["id"]
-        .to_string();
-    let dump = bpftool(&["map", "dump", "id", &id])?;
+    let dump = dump(pid, map)?;
     dump.as_array()
         .into_iter()
         .flatten()
@@ -71,6 +62,33 @@ pub fn counters(pid: u32, map: &str) -> Result<HashMap<Vec<u8>, u64>> {
             Ok((bytes(&entry["key"])?, sum))
         })
         .collect()
+}
+
+/// The keys of a map of a process.
+///
+/// # Errors
+/// When the process holds no such map.
+pub fn keys(pid: u32, map: &str) -> Result<BTreeSet<Vec<u8>>> {
+    let dump = dump(pid, map)?;
+    dump.as_array()
+        .into_iter()
+        .flatten()
+        .map(|entry| bytes(&entry["key"]))
+        .collect()
+}
+
+/// What bpftool shows of a map of a process.
+fn dump(pid: u32, map: &str) -> Result<Value> {
+    let held = held_by(pid)?;
+    let maps = bpftool(&["map", "show"])?;
+    let id = maps
+        .as_array()
+        .into_iter()
+        .flatten()
+        .find(|entry| entry["name"] == map && held.contains(&format!("map {}", entry["id"])))
+        .with_context(|| format!("process {pid} holds no map {map}"))?["id"]
+        .to_string();
+    bpftool(&["map", "dump", "id", &id])
 }
 
 fn bytes(hex: &Value) -> Result<Vec<u8>> {

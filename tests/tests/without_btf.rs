@@ -2,10 +2,11 @@
 
 use std::net::SocketAddr;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
+use obsflow_tests::bpf::keys;
 use obsflow_tests::fault::{self, Answer, Fault, Hook, Transport};
 use obsflow_tests::scenario::{Echo, black_hole, connect, says};
-use obsflow_tests::wait::SOON;
+use obsflow_tests::wait::{SOON, until};
 use obsflow_tests::{Lab, PodSpec};
 
 /// OTLP over HTTP, watched by default.
@@ -141,5 +142,35 @@ fn look_ups() -> Result<()> {
         flow.question() == "nowhere.example" && flow.rcode() == 3
     })?;
     assert!(flow.of_pod(&pod.name), "{flow}");
+    obsflow.stop()
+}
+
+/// Connections that are older than obsflow are known, and let go when they are gone.
+#[test]
+fn older_connections() -> Result<()> {
+    let lab = Lab::new()?;
+    let echo = Echo::start(&lab, PORT)?;
+    let pod = lab.pod("old")?;
+    // As a pod's pause process does, it leads to the pod's namespace.
+    let _pause = pod.tool(["serve", "[::]:9"])?;
+    let tool = pod.tool(["connect", &echo.v4().to_string(), "--then", "hold"])?;
+    tool.json("that it is connected", SOON, |line| {
+        line["result"] == "established"
+    })?;
+    let obsflow = lab.observe(&["--without-hook", "btf"])?;
+    let flow = obsflow.wait_for("the adoption", |flow| {
+        flow.event() == "adopted" && flow.from(&pod)
+    })?;
+    let cookie = flow.at("/socket_cookie").context("no cookie")?;
+    let cookie: u64 = cookie
+        .as_str()
+        .map_or(Ok(cookie.as_u64().unwrap_or(0)), str::parse)?;
+    let pid = obsflow.process().pid();
+    let followed = || Ok::<_, anyhow::Error>(keys(pid, "CONNS")?.contains(cookie.to_ne_bytes().as_slice()));
+    assert!(followed()?);
+    drop(tool);
+    until("the connection to be forgotten", SOON, || {
+        Ok((!followed()?).then_some(()))
+    })?;
     obsflow.stop()
 }

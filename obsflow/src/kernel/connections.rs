@@ -93,6 +93,15 @@ impl ConnectionMap {
         failed
     }
 
+    /// Forgets a connection that is older than obsflow and is found gone. No hook of `sock_ops` sees its end.
+    pub fn forget_adopted(&mut self, cookie: u64) {
+        let adopted = |conn: Conn| conn.flags & conn_flag::ADOPTED != 0;
+        if self.map.get(&cookie, 0).is_ok_and(|Raw(conn)| adopted(conn)) {
+            // It may be gone by now, which is what is wanted.
+            let _ = self.map.remove(&cookie);
+        }
+    }
+
     /// Forgets every connection whose socket's remote port is this one: it is watched no more.
     ///
     /// # Errors

@@ -31,6 +31,8 @@ pub struct Monitor {
     paths: HashMap<u32, PathBuf>,
     next_scan: Mono,
     stats: MonitorStats,
+    /// Cookies of connections that were found gone, until somebody takes them.
+    gone: Vec<u64>,
 }
 
 /// What a [`Monitor`] did so far.
@@ -81,6 +83,7 @@ impl Monitor {
             paths: HashMap::new(),
             next_scan: Mono(0),
             stats: MonitorStats::default(),
+            gone: Vec::new(),
         }
     }
 
@@ -118,6 +121,11 @@ impl Monitor {
             }
             _ => {}
         }
+    }
+
+    /// Connections that [`poll`](Self::poll) found gone since this was asked last: their ends were not seen.
+    pub fn take_gone(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.gone)
     }
 
     /// Whether there is anything to ask.
@@ -168,6 +176,7 @@ impl Monitor {
                     self.stats.unreachable += asked.len() as u64;
                     for (cookie, _) in asked {
                         self.watched.remove(&cookie);
+                        self.gone.push(cookie);
                     }
                 }
             }
@@ -189,6 +198,7 @@ impl Monitor {
                 Answer::Gone(cookie) => {
                     self.stats.gone += 1;
                     self.watched.remove(&cookie);
+                    self.gone.push(cookie);
                 }
                 Answer::Is(connection) => {
                     self.stats.answered += 1;
