@@ -60,6 +60,9 @@ fn rates(report: &Report, all: &mut Vec<Floor>) {
         ("iperf3, by CPU time", 0.99, &report.bulk, 1),
     ];
     for (what, must, columns, metric) in rows {
+        if columns.is_empty() {
+            continue;
+        }
         let measured = ratio(columns, "obsflow", metric);
         let empty = ratio(columns, "empty programs", metric);
         all.push(floor(
@@ -75,6 +78,9 @@ fn rates(report: &Report, all: &mut Vec<Floor>) {
         .chain((0..2).map(|metric| ratio(&report.bulk, "obsflow elsewhere", metric)))
         .collect();
     let least = elsewhere.iter().copied().fold(f64::INFINITY, f64::min);
+    if least.is_infinite() {
+        return;
+    }
     all.push(floor(
         "all of these, attached elsewhere",
         ">= 99 % of bare",
@@ -108,6 +114,9 @@ fn programs(report: &Report, all: &mut Vec<Floor>) {
             more <= 10.0,
             format!("the most: {} on {}", call.program, call.traffic),
         ));
+    }
+    if report.programs.rounds.is_empty() {
+        return;
     }
     let round = |name: &str| {
         report
@@ -170,6 +179,9 @@ fn per_event(report: &Report, all: &mut Vec<Floor>) {
         ("look-up", &report.dns, 2.0),
         ("connection", &report.connections, 3.0),
     ] {
+        if columns.is_empty() {
+            continue;
+        }
         let bare = column(columns, "bare")
             .and_then(|column| column.values.get(2))
             .copied();
@@ -226,6 +238,9 @@ fn process(report: &Report, all: &mut Vec<Floor>) {
         ));
     }
     let process = &report.process;
+    if process.attach_cpu_ms == 0.0 {
+        return;
+    }
     let resident = process.resident_kib.0 as f64 / 1024.0;
     all.push(floor(
         "resident on a bare node",
