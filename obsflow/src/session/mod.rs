@@ -4,6 +4,9 @@
 
 mod watch;
 
+mod made;
+mod place;
+
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::File;
 use std::io;
@@ -14,27 +17,28 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use obsflow_ebpf::abi::record::{self, Header, kind, name_space};
+use obsflow_ebpf::abi::record::{self, kind, name_space};
 use zerocopy::{FromBytes as _, IntoBytes as _};
 
-use crate::attribute::{self, Attributor, PodName, ThisMachine};
-use crate::cli::AttachArg;
+use crate::attribute::{self, Attributor, ThisMachine};
 use crate::config::Live;
 use crate::correlate::{self, Correlator};
-use crate::kernel::cgroupfs::{self, Cgroup, CgroupError, CgroupFs};
+use crate::kernel::cgroupfs::{CgroupError, CgroupFs};
 use crate::kernel::connections::ConnectionMap;
 use crate::kernel::counters::{CounterMaps, Stats};
 use crate::kernel::hooks::{Hook, State};
-use crate::kernel::load::{self, LoadConfig, LoadError, Loaded};
-use crate::kernel::netns::Namespace;
+use crate::kernel::load::{self, LoadError, Loaded};
 use crate::kernel::port_map::PortMap;
 use crate::kernel::ring::RingReader;
 use crate::kernel::sockdiag::{self, Monitor, Places};
 use crate::kernel::tunnels::Tunnels;
-use crate::kernel::{info, ports, route, symbols};
+use crate::kernel::{info, symbols};
 use crate::model::event::ip;
 use crate::model::{Mono, Observation};
 use crate::pipeline::Pipeline;
+
+use made::{lost_record, name_record, pod_record};
+use place::{attach_to, load_config, lock, route_errno};
 
 /// Records taken from the ring before anything else gets its turn.
 const BATCH: usize = 2048;
@@ -525,136 +529,4 @@ pub fn now() -> Mono {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
     Mono(seconds * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0))
-}
-
-/// Directories of the cgroups to attach to.
-fn attach_to(attach: &AttachArg, fs: &CgroupFs, cgroups: &[Cgroup]) -> Result<Vec<PathBuf>, SessionError> {
-    let below = |path: &str| fs.path().join(path.trim_start_matches('/'));
-    let kubepods = || -> Vec<PathBuf> {
-        cgroupfs::kubepods(cgroups)
-            .into_iter()
-            .map(|cgroup| below(&cgroup.path))
-            .collect()
-    };
-    Ok(match attach {
-        AttachArg::Root => vec![fs.path().to_owned()],
-        AttachArg::Auto => {
-            let pods = kubepods();
-            if pods.is_empty() {
-                vec![fs.path().to_owned()]
-            } else {
-                pods
-            }
-        }
-        AttachArg::Kubepods => {
-            let pods = kubepods();
-            if pods.is_empty() {
-                return Err(SessionError::NoKubepods);
-            }
-            pods
-        }
-        AttachArg::Path(path) => {
-            let full = if path.starts_with(fs.path()) {
-                path.clone()
-            } else {
-                fs.path().join(path.strip_prefix("/").unwrap_or(path))
-            };
-            if !full.join("cgroup.procs").is_file() {
-                return Err(SessionError::NoCgroup(path.clone(), fs.path().to_owned()));
-            }
-            vec![full]
-        }
-    })
-}
-
-/// Locks a cgroup for this process. The lock lives in the kernel and ends with the process, however that ends.
-fn lock(cgroup: &Path) -> Result<File, SessionError> {
-    let open = |source| LoadError::Cgroup {
-        path: cgroup.to_owned(),
-        source,
-    };
-    let file = File::open(cgroup).map_err(open)?;
-    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(SessionError::Running(cgroup.to_owned())),
-        Err(error) => Err(open(error.into()).into()),
-    }
-}
-
-fn load_config(config: &Live, cgroups: Vec<PathBuf>) -> Result<LoadConfig, SessionError> {
-    let list = |ports: &BTreeSet<u16>| ports.iter().copied().collect::<Vec<_>>();
-    Ok(LoadConfig {
-        cgroups,
-        ports: ports::classes(
-            &list(&config.ports),
-            &list(&config.dns_ports),
-            &list(&config.tunnel_ports),
-        ),
-        ring_bytes: config.ring_bytes,
-        payload: config.payload,
-        payload_per_second: PAYLOAD_PER_SECOND,
-        kernel_log: match config.kernel_log {
-            log::LevelFilter::Off => None,
-            log::LevelFilter::Error => Some(aya_log::Level::Error),
-            log::LevelFilter::Warn => Some(aya_log::Level::Warn),
-            log::LevelFilter::Info => Some(aya_log::Level::Info),
-            log::LevelFilter::Debug => Some(aya_log::Level::Debug),
-            log::LevelFilter::Trace => Some(aya_log::Level::Trace),
-        },
-        required: config.hooks.clone(),
-        without: config.without_hooks.clone(),
-        without_btf: config.without_btf,
-    })
-}
-
-/// What the routing table of the process's network namespace answers now, 0 when it has a route or cannot be asked.
-fn route_errno(pid: u32, to: std::net::IpAddr) -> u32 {
-    Namespace::of_pid(Path::new("/proc"), pid)
-        .ok()
-        .and_then(|namespace| route::route_errno(&namespace, to).ok().flatten())
-        .unwrap_or(0)
-}
-
-fn made_header(kind: u16, len: usize, now: Mono) -> Header {
-    Header {
-        kind,
-        flags: 0,
-        len: u32::try_from(len).unwrap_or(u32::MAX),
-        ts_ns: now.0,
-        cgroup: 0,
-        cookie: 0,
-        netns: 0,
-        pid: 0,
-    }
-}
-
-fn lost_record(count: u64, now: Mono) -> Bytes {
-    let lost = record::Lost {
-        header: made_header(kind::LOST, size_of::<record::Lost>(), now),
-        count,
-    };
-    Bytes::copy_from_slice(lost.as_bytes())
-}
-
-fn name_record(space: u32, code: u64, text: &str, now: Mono) -> Bytes {
-    let len = size_of::<record::Name>() + text.len();
-    let name = record::Name {
-        header: made_header(kind::NAME, len, now),
-        code,
-        space,
-        text_len: u32::try_from(text.len()).unwrap_or(u32::MAX),
-    };
-    let mut bytes = Vec::with_capacity(len);
-    bytes.extend_from_slice(name.as_bytes());
-    bytes.extend_from_slice(text.as_bytes());
-    bytes.into()
-}
-
-fn pod_record(pod: &PodName, now: Mono) -> Bytes {
-    let text = format!("{}\0{}\0{}", pod.uid, pod.namespace, pod.pod);
-    let header = made_header(kind::POD, size_of::<Header>() + text.len(), now);
-    let mut bytes = Vec::with_capacity(header.len as usize);
-    bytes.extend_from_slice(header.as_bytes());
-    bytes.extend_from_slice(text.as_bytes());
-    bytes.into()
 }
