@@ -8,7 +8,7 @@ use obsflow_ebpf::abi::names::DROP_REASONS_LEN;
 
 /// Records to user space.
 #[map]
-pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
+pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(8 << 20, 0);
 
 /// Class of every port; user space changes it while programs run.
 #[map]

@@ -243,8 +243,8 @@ pub struct LiveArgs {
         default_value = "8472,4789,6081"
     )]
     pub tunnel_ports: Vec<u16>,
-    /// Size of the ring between kernel and user space: a power of two, such as 4194304 or 4MiB
-    #[arg(long, value_name = "SIZE", default_value = "4MiB")]
+    /// Size of the ring between kernel and user space: a power of two, such as 8388608 or 8MiB
+    #[arg(long, value_name = "SIZE", default_value = "8MiB")]
     pub ring_bytes: String,
     /// Cgroup to attach to: root, kubepods or a path below the cgroup2 mount; without it kubepods where that exists,
     /// else root

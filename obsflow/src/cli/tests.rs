@@ -71,7 +71,7 @@ fn defaults_are_those_of_the_design() {
     assert!(live.ports.contains(&4317) && live.ports.contains(&8428));
     assert!(live.dns_ports.iter().eq(&[53]));
     assert!(live.tunnel_ports.iter().eq(&[4789, 6081, 8472]));
-    assert_eq!(live.ring_bytes, 4 << 20);
+    assert_eq!(live.ring_bytes, 8 << 20);
     assert_eq!(live.attach, AttachArg::Auto);
     assert!(live.payload);
     assert_eq!(live.dns_timeout, Duration::from_secs(5));
