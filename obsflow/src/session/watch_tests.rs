@@ -15,11 +15,13 @@ use crate::model::Observation;
 use crate::session::{Purpose, Sink, Stop};
 use crate::testing::TempCgroup;
 
+/// A watched port that no other test uses: connections are seen on the whole machine.
+const NOBODYS: u16 = 7;
 const HOUR: Duration = Duration::from_secs(3600);
 
 fn live(cgroup: &TempCgroup) -> Live {
     Live {
-        ports: [4317].into(),
+        ports: [NOBODYS].into(),
         dns_ports: [53].into(),
         tunnel_ports: [].into(),
         ring_bytes: 1 << 20,
@@ -97,7 +99,7 @@ fn ports_join_and_leave_while_programs_run() {
 
     assert!(session.watch_port(port).unwrap());
     assert!(!session.watch_port(port).unwrap());
-    assert_eq!(session.watched_ports(), [4317, port].into());
+    assert_eq!(session.watched_ports(), [NOBODYS, port].into());
     let new = TcpStream::connect(to).unwrap();
     assert_eq!(attempts(&session, port), 1);
     run(&mut session, port, &|said| {
@@ -106,14 +108,14 @@ fn ports_join_and_leave_while_programs_run() {
     });
     assert_eq!(session.connections(), 2);
 
-    session.set_ports(&[4317].into()).unwrap();
-    assert_eq!(session.watched_ports(), [4317].into());
+    session.set_ports(&[NOBODYS].into()).unwrap();
+    assert_eq!(session.watched_ports(), [NOBODYS].into());
     assert_eq!(session.connections(), 0);
     let _unseen = TcpStream::connect(to).unwrap();
     assert_eq!(attempts(&session, port), 1);
     drop((old, new));
 
     // And back again, with what is open by now.
-    session.set_ports(&[4317, port].into()).unwrap();
+    session.set_ports(&[NOBODYS, port].into()).unwrap();
     assert_eq!(session.connections(), 1);
 }
