@@ -147,7 +147,10 @@ fn list(inode: u32, ports: &BTreeSet<u16>) -> Result<Vec<Connection>, SockDiagEr
     let mut found: HashMap<u64, Connection> = HashMap::new();
     for family in [Family::V4, Family::V6] {
         for socket in diag.dump(family, ports).map_err(fail)? {
-            if !ports.contains(&socket.local.port()) {
+            // Without an inode the application has closed it: what is left may be the few bytes that wait for a late FIN
+            // (`TIME_WAIT` shown as FIN_WAIT2), whose end no hook sees.
+            let closed = socket.inode == 0;
+            if !closed && !ports.contains(&socket.local.port()) {
                 found.insert(socket.cookie, Connection::new(inode, socket));
             }
         }
