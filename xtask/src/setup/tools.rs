@@ -1,4 +1,4 @@
-//! Cargo subcommands that the gate uses, built from crates.io at a pinned version.
+//! Cargo subcommands that the gate uses, built from source at a pinned version.
 
 use anyhow::{Context as _, Result};
 
