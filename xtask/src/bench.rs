@@ -4,8 +4,7 @@ use anyhow::{Result, bail};
 use clap::Args;
 
 use crate::setup::apt::{self, Package};
-use crate::setup::rust::MUSL;
-use crate::{setup, sh};
+use crate::{build, setup, sh};
 
 /// Where `--write-docs` writes.
 const PAGE: &str = "docs/performance.md";
@@ -47,18 +46,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     }
     setup::run()?;
     setup::step("tools to compare with", || apt::ensure(PACKAGES))?;
-    let obsflow = crate::build::release()?;
+    let obsflow = build::release()?;
     // It makes captures up, beside the binary that replays them.
-    let sample = [
-        "build",
-        "--release",
-        "--locked",
-        "--package",
-        "obsflow",
-        "--target",
-        MUSL,
-    ];
-    sh::run(sh::cargo().args(sample).args(["--example", "sample_capture"]))?;
+    build::static_release(&["--example", "sample_capture"])?;
     let bench = [
         "build",
         "--locked",

@@ -29,7 +29,18 @@ pub(crate) fn run() -> Result<()> {
 /// # Errors
 /// When it does not build, or is not static.
 pub(crate) fn release() -> Result<PathBuf> {
-    sh::run(sh::cargo().args([
+    static_release(&[])?;
+    let binary = sh::target().join(MUSL).join("release/obsflow");
+    check_static(&binary)?;
+    Ok(binary)
+}
+
+/// Runs the static release build of obsflow, with more arguments if there are any.
+///
+/// # Errors
+/// When it does not build.
+pub(crate) fn static_release(more: &[&str]) -> Result<()> {
+    let build = [
         "build",
         "--release",
         "--locked",
@@ -37,10 +48,8 @@ pub(crate) fn release() -> Result<PathBuf> {
         "obsflow",
         "--target",
         MUSL,
-    ]))?;
-    let binary = sh::target().join(MUSL).join("release/obsflow");
-    check_static(&binary)?;
-    Ok(binary)
+    ];
+    sh::run(sh::cargo().args(build).args(more))
 }
 
 /// A binary with an interpreter or with needed libraries would not run in an empty image.
