@@ -6,7 +6,8 @@ use crate::attribute::{self, Attributor};
 use crate::correlate::{self, Correlator};
 use crate::decode::{self, DecodeError};
 use crate::model::event::EventBody;
-use crate::model::{Event, Mono, Observation};
+use crate::model::lifecycle::{Lifecycle, Step};
+use crate::model::{Attributed, Event, Mono, Observation};
 
 /// What went through, since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,6 +25,8 @@ pub struct Pipeline {
     attributor: Attributor,
     correlator: Correlator,
     counters: Counters,
+    /// Processes that began and ended, if anybody wants them.
+    lifecycle: Option<Vec<Lifecycle>>,
     /// The first error of a record, for a person to report.
     first_error: Option<DecodeError>,
 }
@@ -36,6 +39,7 @@ impl Pipeline {
             attributor,
             correlator,
             counters: Counters::default(),
+            lifecycle: None,
             first_error: None,
         }
     }
@@ -49,7 +53,22 @@ impl Pipeline {
     pub fn feed_with(&mut self, record: Bytes, out: &mut Vec<Observation>, seen: impl FnMut(&Event)) {
         if let Some(event) = self.decode(record, seen) {
             let attributed = self.attributor.attribute(event);
+            if let Some(lifecycle) = &mut self.lifecycle {
+                lifecycle.extend(step_of(&attributed));
+            }
             self.correlator.on(attributed, out);
+        }
+    }
+
+    /// Keeps what begins and ends from now on, for [`Self::take_lifecycle`].
+    pub fn keep_lifecycle(&mut self) {
+        self.lifecycle.get_or_insert_default();
+    }
+
+    /// Adds what began and ended since the last call to `out`.
+    pub fn take_lifecycle(&mut self, out: &mut Vec<Lifecycle>) {
+        if let Some(lifecycle) = &mut self.lifecycle {
+            out.append(lifecycle);
         }
     }
 
@@ -108,4 +127,21 @@ impl Pipeline {
     pub fn take_learned(&mut self) -> Vec<attribute::PodName> {
         self.attributor.take_learned()
     }
+}
+
+fn step_of(attributed: &Attributed) -> Option<Lifecycle> {
+    let event = &attributed.event;
+    let what = match &event.body {
+        EventBody::Exec { comm } => Step::Exec { comm: *comm },
+        EventBody::Exit => Step::Exit,
+        EventBody::CgroupGone => Step::CgroupGone,
+        _ => return None,
+    };
+    Some(Lifecycle {
+        at: event.at,
+        workload: attributed.workload.clone(),
+        cgroup: event.cgroup,
+        pid: event.pid,
+        what,
+    })
 }

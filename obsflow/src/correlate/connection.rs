@@ -10,9 +10,9 @@ use foldhash::{HashMap, HashMapExt};
 use super::aging::Aging;
 use super::names::Names;
 use super::owner::{Ends, Owner};
-use super::spoken::Spoken;
 use crate::decode::dns::stream::DnsStream;
 use crate::model::event::{Close, Direction, Endpoints, Outcome, PacketDrop, TcpInfo, TcpState};
+use crate::model::exchange::Spoken;
 use crate::model::observation::{ConnectFailure, ConnectionEnd, DropSeen, Observation, What};
 use crate::model::time::Mono;
 

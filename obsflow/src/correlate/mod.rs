@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use crate::model::attributed::Attributed;
 use crate::model::event::{EventBody, Outcome};
+use crate::model::exchange::Spoken;
 use crate::model::observation::{ConnectFailure, Observation, What};
 use crate::model::time::Mono;
 
@@ -34,7 +35,6 @@ use names::Names;
 use owner::{Ends, Owner};
 use query::Queries;
 
-pub use spoken::Spoken;
 pub use symbols::{Recorded, Symbols, hook, hook_of};
 
 /// Times and sizes. The defaults hold 500 workloads and 10,000 connections in about 10 MiB.

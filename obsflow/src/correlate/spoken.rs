@@ -1,20 +1,6 @@
 //! What protocol the first bytes of a stream show.
 
-/// The protocol of one direction of a connection.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Spoken {
-    /// No byte was seen yet.
-    #[default]
-    Nothing,
-    /// HTTP/1.0 or 1.1: a request or status line.
-    Http1,
-    /// HTTP/2: the client's preface, or a SETTINGS frame.
-    Http2,
-    /// TLS: a record of a handshake or an alert.
-    Tls,
-    /// Something else, or the beginning was not captured.
-    Unknown,
-}
+use crate::model::exchange::Spoken;
 
 /// Methods a request line may begin with (RFC 9110, 9.3; PATCH of RFC 5789).
 const METHODS: &[&[u8]] = &[

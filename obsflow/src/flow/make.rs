@@ -421,7 +421,12 @@ fn fill(ext: &mut Extensions, what: &What) {
             }
             ext.lookup = Some(lookup_ext(lookup));
         }
-        What::Attempt | What::Lost { .. } => {}
+        What::Attempt
+        | What::Request(_)
+        | What::Exchange(_)
+        | What::Tls(_)
+        | What::Mismatch(_)
+        | What::Lost { .. } => {}
         What::Retransmit { count, syn: true } => ext.syn_retransmits = Some(*count),
         What::Retransmit { count, syn: false } => ext.retransmits = Some(*count),
         What::Established { handshake } => ext.handshake_ns = Some(nanos(*handshake)),

@@ -3,6 +3,7 @@
 pub mod dns;
 mod drop_reason;
 pub mod errno;
+mod http;
 mod make;
 mod row;
 mod summary;

@@ -1,6 +1,7 @@
 //! The table: what each observation is in Hubble's terms.
 
 use crate::model::event::Outcome;
+use crate::model::exchange::TlsOutcome;
 use crate::model::flow::{FlowType, L7Type, TracePoint, Verdict, event};
 use crate::model::observation::{ConnectionEnd, LookupOutcome, What};
 
@@ -87,7 +88,7 @@ use L7Type::{Request, Response, Sample};
 use Verdict::{Dropped, Error, Forwarded};
 
 /// Every row, in the order of a connection's life.
-pub const ROWS: [Row; 29] = [
+pub const ROWS: [Row; 37] = [
     dns("dns-query", None, Request, Forwarded, Some(false)),
     dns("dns-response", None, Response, Forwarded, Some(true)),
     dns("dns-unanswered", Some("unanswered"), Sample, Error, Some(false)),
@@ -113,6 +114,14 @@ pub const ROWS: [Row; 29] = [
     trace("connect-failed", Some("abandoned"), Forwarded),
     trace("connect-failed", Some("failed"), Error),
     drop("connect-failed", Some("dropped"), Some(false)),
+    trace("request", None, Forwarded),
+    trace("exchange", Some("accepted"), Forwarded),
+    trace("exchange", Some("rejected"), Error),
+    trace("exchange", Some("unanswered"), Error),
+    trace("tls", Some("established"), Forwarded),
+    trace("tls", Some("failed"), Error),
+    trace("tls", Some("unanswered"), Error),
+    trace("mismatch", None, Error),
     socket("adopted"),
     socket("tcp-info"),
     drop("dropped", None, None),
@@ -146,6 +155,10 @@ impl Row {
             What::Established { .. } => const { place("established", "established") },
             What::Closed(end) => of_end(end),
             What::ConnectFailed(failure) => of_failure(failure.outcome),
+            What::Request(_) => const { place("request", "") },
+            What::Exchange(exchange) => of_exchange(exchange.accepted()),
+            What::Tls(tls) => of_tls(tls.outcome),
+            What::Mismatch(_) => const { place("mismatch", "") },
             What::Adopted { .. } => const { place("adopted", "") },
             What::TcpInfo(_) => const { place("tcp-info", "") },
             What::Dropped(_) => const { place("dropped", "") },
@@ -173,6 +186,22 @@ fn of_end(end: &ConnectionEnd) -> usize {
         (true, _) => const { place("closed", "reset") },
         (false, 0) => const { place("closed", "closed") },
         (false, _) => const { place("closed", "failed") },
+    }
+}
+
+fn of_exchange(accepted: Option<bool>) -> usize {
+    match accepted {
+        Some(true) => const { place("exchange", "accepted") },
+        Some(false) => const { place("exchange", "rejected") },
+        None => const { place("exchange", "unanswered") },
+    }
+}
+
+fn of_tls(outcome: TlsOutcome) -> usize {
+    match outcome {
+        TlsOutcome::Established => const { place("tls", "established") },
+        TlsOutcome::Failed => const { place("tls", "failed") },
+        TlsOutcome::Unanswered => const { place("tls", "unanswered") },
     }
 }
 

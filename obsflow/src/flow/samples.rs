@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use crate::flow::FlowMaker;
 use crate::model::event::{Direction, Endpoints, Outcome, PacketDrop, Protocol, TcpInfo};
+use crate::model::exchange::{
+    Alert, Answer, Dialect, Exchange, Ingest, Mismatch, Request, Signal, Spoken, TargetForm, Tls, TlsOutcome,
+};
 use crate::model::flow::{Body, Flow, Response};
 use crate::model::observation::{
     Candidate, ConnectFailure, ConnectionEnd, DnsMessage, DropSeen, Lookup, LookupOutcome, Observation, What,
@@ -218,6 +221,50 @@ fn info() -> TcpInfo {
     }
 }
 
+fn request() -> Arc<Request> {
+    Arc::new(Request {
+        at: Mono(0),
+        wire: Spoken::Http1,
+        stream: 0,
+        method: Some("POST".into()),
+        form: TargetForm::Origin,
+        authority: Some("collector.obs:4318".into()),
+        path: Some("/v1/traces".into()),
+        ingest: Some(Ingest {
+            dialect: Dialect::Otlp,
+            signal: Some(Signal::Traces),
+        }),
+        user_agent: Some("OTel-OTLP-Exporter-Python/1.45.1".into()),
+        content_length: Some(512),
+        grpc: false,
+    })
+}
+
+fn exchange(status: u16, body_bytes: u64) -> What {
+    What::Exchange(Box::new(Exchange {
+        request: request(),
+        answer: Answer::Http {
+            status,
+            refusal: None,
+            retry_after: false,
+            body_bytes: Some(body_bytes),
+        },
+        took: 3 * MS,
+    }))
+}
+
+fn tls(outcome: TlsOutcome, alert: Option<u8>) -> What {
+    What::Tls(Box::new(Tls {
+        sni: Some("collector.obs".into()),
+        alpn: vec!["h2".into()],
+        outcome,
+        alert: alert.map(|description| Alert {
+            from: Direction::Egress,
+            description,
+        }),
+    }))
+}
+
 /// Every row, in the table's order.
 pub(crate) fn all() -> Vec<Observation> {
     use LookupOutcome::{Dropped, NoData, NxDomain, Refused, Resolved, ServerFailure, Unanswered};
@@ -266,6 +313,24 @@ pub(crate) fn all() -> Vec<Observation> {
             failure(Outcome::Abandoned, 0, 250 * MS, 0),
             failure(Outcome::Failed, libc::ENETUNREACH, Duration::ZERO, 0),
             failure(Outcome::Dropped, libc::ETIMEDOUT, 130_000 * MS, 6),
+            What::Request(request()),
+            exchange(200, 2),
+            exchange(404, 19),
+            What::Exchange(Box::new(Exchange {
+                request: request(),
+                answer: Answer::ConnectionEnded { rst: true },
+                took: 5 * MS,
+            })),
+            tls(TlsOutcome::Established, None),
+            tls(TlsOutcome::Failed, Some(48)),
+            tls(TlsOutcome::Unanswered, None),
+            What::Mismatch(Mismatch {
+                client: Spoken::Http2,
+                server: Spoken::Http1,
+                status: Some(400),
+                refusal: None,
+                is_guess: false,
+            }),
             What::Adopted { state: 1 },
             What::TcpInfo(Box::new(info())),
             What::Dropped(Box::new(drop_seen("NETFILTER_DROP", Some(Direction::Egress)))),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::dns::{RcodeName, RcodeText};
 use super::errno;
+use super::http;
 use super::make::{tcp_flags, with_dot};
 use crate::model::event::{Outcome, Protocol, TcpInfo, TcpState};
 use crate::model::flow::TcpFlags;
@@ -66,6 +67,10 @@ fn write(out: &mut String, o: &Observation) -> fmt::Result {
         }
         What::Closed(end) => closed(out, &o.what, end)?,
         What::ConnectFailed(failure) => connect_failed(out, failure)?,
+        What::Request(request) => http::request(out, request)?,
+        What::Exchange(exchange) => http::exchange(out, exchange)?,
+        What::Tls(tls) => http::tls(out, tls)?,
+        What::Mismatch(mismatch) => http::mismatch(out, *mismatch)?,
         What::Adopted { state } => {
             write!(out, "connected before obsflow started; state {}", State(*state))?;
         }
@@ -346,7 +351,7 @@ impl<T: fmt::Display> fmt::Display for Joined<'_, T> {
 }
 
 /// A duration with the digits that matter: `87µs`, `1.2ms`, `3.05s`, `2m10s`.
-struct Pretty(Duration);
+pub(super) struct Pretty(pub(super) Duration);
 
 impl fmt::Display for Pretty {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

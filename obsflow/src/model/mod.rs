@@ -2,13 +2,18 @@
 
 pub mod attributed;
 pub mod event;
+pub mod exchange;
+pub mod expectation;
 pub mod flow;
+pub mod lifecycle;
 pub mod observation;
 pub mod time;
+pub mod verdict;
 pub mod workload;
 
 pub use attributed::Attributed;
 pub use event::{Event, EventBody};
+pub use lifecycle::Lifecycle;
 pub use observation::{Observation, What};
 pub use time::{Clock, Mono};
 pub use workload::{Process, Workload};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::event::{Direction, Outcome, PacketDrop, Protocol, TcpInfo, TcpState};
+use super::exchange::{Exchange, Mismatch, Request, Tls};
 use super::time::Mono;
 use super::workload::{Process, Workload};
 
@@ -81,6 +82,14 @@ pub enum What {
     Closed(Box<ConnectionEnd>),
     /// An attempt ended without a connection.
     ConnectFailed(Box<ConnectFailure>),
+    /// The head of a request was sent.
+    Request(Arc<Request>),
+    /// A request was answered, or never will be.
+    Exchange(Box<Exchange>),
+    /// A TLS handshake came to its end.
+    Tls(Box<Tls>),
+    /// The two sides speak different protocols.
+    Mismatch(Mismatch),
     /// A connection older than obsflow.
     Adopted {
         /// State of the socket.

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use super::expectation::ContainerKey;
+
 /// A pod's container, a systemd unit, or a plain cgroup. What is not known is `None`, never guessed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Workload {
@@ -21,6 +23,16 @@ pub struct Workload {
     pub unit: Option<Arc<str>>,
     /// Path below the cgroup2 mount.
     pub cgroup_path: Option<Arc<str>>,
+}
+
+impl Workload {
+    /// Names the container, unit or cgroup for as long as it lives; `None` when nothing is known of it. Stays the same
+    /// when names become known later.
+    #[must_use]
+    pub fn container_key(&self) -> Option<ContainerKey> {
+        let key = self.container_id.as_ref().or(self.cgroup_path.as_ref())?;
+        Some(ContainerKey(Arc::clone(key)))
+    }
 }
 
 /// Kinds of workloads.

@@ -34,7 +34,7 @@ use crate::kernel::sockdiag::{self, Monitor, Places};
 use crate::kernel::tunnels::Tunnels;
 use crate::kernel::{info, symbols};
 use crate::model::event::ip;
-use crate::model::{Mono, Observation};
+use crate::model::{Lifecycle, Mono, Observation};
 use crate::pipeline::Pipeline;
 
 use made::{lost_record, name_record, pod_record};
@@ -108,6 +108,25 @@ pub trait Sink {
     /// # Errors
     /// When they cannot be written.
     fn observations(&mut self, observations: &[Observation]) -> io::Result<ControlFlow<()>>;
+
+    /// Whether [`Self::lifecycle`] is wanted.
+    fn wants_lifecycle(&self) -> bool {
+        false
+    }
+
+    /// Takes the processes that began and ended in a batch; comes before the batch's observations.
+    ///
+    /// # Errors
+    /// When the sink cannot go on.
+    fn lifecycle(&mut self, steps: &[Lifecycle]) -> io::Result<()> {
+        let _ = steps;
+        Ok(())
+    }
+
+    /// Telemetry ports to watch from now on besides those watched already; asked for once a second.
+    fn take_ports(&mut self) -> Vec<u16> {
+        Vec::new()
+    }
 
     /// Called once a second, whether anything happened or not. `Break` ends the session.
     ///
@@ -371,6 +390,9 @@ impl Session {
     /// # Errors
     /// When the sink fails.
     pub fn run(&mut self, stop: &Stop, sink: &mut dyn Sink) -> Result<(), SessionError> {
+        if sink.wants_lifecycle() {
+            self.pipeline.keep_lifecycle();
+        }
         let mut batch = Batch::default();
         let mut quiet = 0u32;
         loop {
@@ -398,6 +420,13 @@ impl Session {
         if now >= self.next_housekeeping {
             self.next_housekeeping = now.after(HOUSEKEEPING);
             self.housekeeping(now);
+            for port in sink.take_ports() {
+                match self.watch_port(port) {
+                    Ok(true) => tracing::info!("telemetry is sent to port {port}: it is watched, too"),
+                    Ok(false) => {}
+                    Err(error) => tracing::warn!("the telemetry port {port} cannot be watched: {error}"),
+                }
+            }
             batch.ended |= sink.idle()?.is_break();
         }
         batch.records.clear();
@@ -421,6 +450,13 @@ impl Session {
         for record in batch.records.drain(..) {
             self.pipeline
                 .feed_with(record, &mut batch.observations, |event| monitor.on(event));
+        }
+        if sink.wants_lifecycle() {
+            batch.lifecycle.clear();
+            self.pipeline.take_lifecycle(&mut batch.lifecycle);
+            if !batch.lifecycle.is_empty() {
+                sink.lifecycle(&batch.lifecycle)?;
+            }
         }
         if taken < BATCH {
             self.pipeline.expire(now, &mut batch.observations);
@@ -520,6 +556,7 @@ impl Session {
 struct Batch {
     records: Vec<Bytes>,
     observations: Vec<Observation>,
+    lifecycle: Vec<Lifecycle>,
     ended: bool,
 }
 

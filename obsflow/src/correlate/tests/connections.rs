@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::scene::*;
-use crate::correlate::Spoken;
 use crate::model::event::{Comm, Direction, Endpoints, EventBody, Named, Outcome, Protocol, TcpInfo};
+use crate::model::exchange::Spoken;
 use crate::model::observation::{ConnectFailure, What};
 
 fn failure(s: &Scene) -> &ConnectFailure {
