@@ -133,6 +133,10 @@ fn step_of(attributed: &Attributed) -> Option<Lifecycle> {
     let event = &attributed.event;
     let what = match &event.body {
         EventBody::Exec { comm } => Step::Exec { comm: *comm },
+        EventBody::Running { comm, began } => Step::Running {
+            comm: *comm,
+            began: *began,
+        },
         EventBody::Exit => Step::Exit,
         EventBody::CgroupGone => Step::CgroupGone,
         _ => return None,

@@ -46,6 +46,8 @@ pub mod kind {
     pub const LOST: u16 = 0x104;
     /// [`super::Name`] and its text: made in user space, so that a capture names drop reasons and kernel addresses.
     pub const NAME: u16 = 0x105;
+    /// [`super::Running`]: made in user space, a process that is older than obsflow.
+    pub const RUNNING: u16 = 0x106;
 }
 
 /// Bits of [`Header::flags`].
@@ -397,6 +399,18 @@ pub struct Name {
     pub text_len: u32,
 }
 
+/// Body of [`kind::RUNNING`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Running {
+    /// Common part; the time is when obsflow looked.
+    pub header: Header,
+    /// Name of the process, NUL-padded.
+    pub comm: [u8; 16],
+    /// When the process began, `CLOCK_MONOTONIC` in nanoseconds.
+    pub began_ns: u64,
+}
+
 // A record's size is part of the format: the size here, the fields above, and both sides agree or nothing compiles.
 const _: () = {
     assert!(size_of::<Header>() == 40);
@@ -417,4 +431,5 @@ const _: () = {
     assert!(size_of::<TcpInfo>() == 136);
     assert!(size_of::<Lost>() == 48);
     assert!(size_of::<Name>() == 56);
+    assert!(size_of::<Running>() == 64);
 };

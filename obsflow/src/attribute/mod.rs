@@ -419,6 +419,7 @@ fn comm(body: &EventBody) -> (Option<&Comm>, bool) {
         EventBody::Attempt { comm, .. }
         | EventBody::ConnectFailed { comm, .. }
         | EventBody::Exec { comm }
+        | EventBody::Running { comm, .. }
         | EventBody::Dns { comm, .. }
         | EventBody::Adopted { comm, .. } => (Some(comm), true),
         EventBody::Close(close) => (Some(&close.comm), true),

@@ -269,6 +269,7 @@ impl Correlator {
             EventBody::Cgroup { .. }
             | EventBody::CgroupGone
             | EventBody::Exec { .. }
+            | EventBody::Running { .. }
             | EventBody::Exit
             | EventBody::Pod { .. } => {}
         }

@@ -129,6 +129,7 @@ pub fn decode(mut record: Bytes) -> Result<Event, DecodeError> {
         kind::POD => made::pod(&raw)?,
         kind::LOST => made::lost(&raw)?,
         kind::NAME => made::name(&raw)?,
+        kind::RUNNING => process::running(&raw)?,
         other => return Err(DecodeError::UnknownKind(other)),
     };
     Ok(Event {
@@ -163,6 +164,7 @@ pub fn name_of(kind: u16) -> Option<&'static str> {
         kind::POD => "POD",
         kind::LOST => "LOST",
         kind::NAME => "NAME",
+        kind::RUNNING => "RUNNING",
         _ => return None,
     })
 }

@@ -4,6 +4,7 @@ use obsflow_ebpf::abi::record;
 
 use super::{DecodeError, Raw, text};
 use crate::model::event::{Comm, EventBody};
+use crate::model::time::Mono;
 
 pub(super) fn cgroup(raw: &Raw) -> Result<EventBody, DecodeError> {
     let body: record::Cgroup = raw.body()?;
@@ -23,6 +24,14 @@ pub(super) fn exec(raw: &Raw) -> Result<EventBody, DecodeError> {
     let body: record::Process = raw.body()?;
     Ok(EventBody::Exec {
         comm: Comm::new(body.comm),
+    })
+}
+
+pub(super) fn running(raw: &Raw) -> Result<EventBody, DecodeError> {
+    let body: record::Running = raw.body()?;
+    Ok(EventBody::Running {
+        comm: Comm::new(body.comm),
+        began: Mono(body.began_ns),
     })
 }
 

@@ -130,6 +130,24 @@ fn names_and_pods() {
 }
 
 #[test]
+fn a_process_that_runs_already_tells_when_it_began() {
+    let header = sample::header(kind::RUNNING, 0, WHO);
+    let comm = sample::comm("java");
+    let running = record::Running {
+        header,
+        comm,
+        began_ns: 17,
+    };
+    assert_eq!(
+        body(sample::record(&running, &[])),
+        EventBody::Running {
+            comm: crate::model::event::Comm::new(comm),
+            began: Mono(17)
+        }
+    );
+}
+
+#[test]
 fn a_stripped_payload_is_no_frame() {
     let record = sample::payload(WHO, flag::H2_FRAME, 5, b"");
     let EventBody::Payload { h2_frame, offset, .. } = body(record) else {

@@ -173,6 +173,13 @@ pub enum EventBody {
     },
     /// A process ended.
     Exit,
+    /// A process is older than obsflow.
+    Running {
+        /// Its name.
+        comm: Comm,
+        /// When it began.
+        began: Mono,
+    },
     /// A connection older than obsflow.
     Adopted {
         /// Addresses.

@@ -29,6 +29,13 @@ pub enum Step {
         /// Its name.
         comm: Comm,
     },
+    /// A process is older than obsflow.
+    Running {
+        /// Its name.
+        comm: Comm,
+        /// When it began.
+        began: Mono,
+    },
     /// A process ended.
     Exit,
     /// A cgroup was removed.

@@ -6,6 +6,7 @@ mod watch;
 
 mod made;
 mod place;
+mod running;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::File;
@@ -392,6 +393,10 @@ impl Session {
     pub fn run(&mut self, stop: &Stop, sink: &mut dyn Sink) -> Result<(), SessionError> {
         if sink.wants_lifecycle() {
             self.pipeline.keep_lifecycle();
+        }
+        if sink.wants_lifecycle() || sink.wants_records() {
+            self.made
+                .extend(running::records(Path::new("/proc"), &self.mount, now()));
         }
         let mut batch = Batch::default();
         let mut quiet = 0u32;
