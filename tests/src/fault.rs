@@ -53,6 +53,16 @@ pub enum Fault {
         /// The port that answers.
         to: u16,
     },
+    /// What the namespace sends to TCP ports over IPv4 goes to a proxy of its own, unless the proxy's user sends it
+    /// (nftables `redirect`, as a mesh's init container makes it).
+    Capture {
+        /// The ports asked for.
+        ports: Vec<u16>,
+        /// The port that the proxy listens on.
+        to: u16,
+        /// The proxy's user.
+        but: u32,
+    },
     /// What the namespace sends to an address goes to another (iptables DNAT, as kube-proxy does).
     Dnat {
         /// The address asked for.
@@ -136,6 +146,15 @@ pub fn apply(netns: &NetNs, fault: Fault) -> Result<Broken> {
                 )?;
             }
         }
+        Fault::Capture { ports, to, but } => {
+            let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
+            let rules = format!(
+                "type nat hook output priority -100\noifname lo return\nmeta skuid {but} return\n\
+                 meta nfproto ipv4 tcp dport {{ {} }} redirect to :{to}",
+                ports.join(", ")
+            );
+            broken.table(&rules)?;
+        }
         Fault::Dnat { asked, to } => {
             let tool = if asked.is_ipv4() { "iptables" } else { "ip6tables" };
             let rule = format!(
@@ -184,11 +203,16 @@ pub fn apply(netns: &NetNs, fault: Fault) -> Result<Broken> {
 
 impl Broken {
     fn filter(&mut self, hook: Hook, transport: Transport, port: u16, verdict: &str) -> Result<()> {
+        self.table(&format!(
+            "type filter hook {hook} priority 0\n{transport} dport {port} {verdict}"
+        ))
+    }
+
+    /// A table with one chain of these lines.
+    fn table(&mut self, chain: &str) -> Result<()> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let table = format!("obsflow_fault_{}", NEXT.fetch_add(1, Ordering::Relaxed));
-        let rules = format!(
-            "table inet {table} {{\nchain c {{\ntype filter hook {hook} priority 0\n{transport} dport {port} {verdict}\n}}\n}}\n"
-        );
+        let rules = format!("table inet {table} {{\nchain c {{\n{chain}\n}}\n}}\n");
         self.netns.run_with("nft", &["-f", "-"], &rules)?;
         self.undo.push(words(&format!("nft delete table inet {table}")));
         Ok(())

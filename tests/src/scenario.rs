@@ -11,7 +11,7 @@ use crate::lab::Lab;
 use crate::lab::pod::{Pod, PodSpec};
 use crate::obsflow::Obsflow;
 use crate::process::Proc;
-use crate::wait::SOON;
+use crate::wait::{self, SOON};
 
 /// Runs one of `lab-tool`'s programs in a pod and gives the first line it prints.
 ///
@@ -30,6 +30,16 @@ pub fn connect(pod: &Pod, to: SocketAddr, deadline_ms: u32) -> Result<Value> {
         pod,
         &["connect", &to.to_string(), "--deadline", &deadline_ms.to_string()],
     )
+}
+
+/// Waits until somebody listens at an address, asked from a pod.
+///
+/// # Errors
+/// When nobody does in time.
+pub fn listens(pod: &Pod, to: SocketAddr) -> Result<()> {
+    wait::until(format!("somebody to listen at {to}"), SOON, || {
+        Ok((connect(pod, to, 1000)?["result"] == "established").then_some(()))
+    })
 }
 
 /// A server that echoes, on one port, IPv4 and IPv6.

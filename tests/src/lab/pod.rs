@@ -236,6 +236,36 @@ impl Pod {
         Ok(command)
     }
 
+    /// Another container of the same pod: its own cgroup, everything else shared.
+    ///
+    /// # Errors
+    /// When the cgroup cannot be made.
+    pub fn add_container(&self, name: &str) -> Result<Self> {
+        let container_id = super::hex(&super::random()?);
+        let own = self.cgroup.file_name().unwrap_or_default().to_string_lossy();
+        let cgroup = self
+            .cgroup
+            .with_file_name(own.replace(&self.container_id, &container_id));
+        // In the kubelet's order: the log folder is there before the container is.
+        fs::create_dir_all(self.logs.join(name))?;
+        fs::write(self.logs.join(name).join("0.log"), "")?;
+        fs::create_dir_all(&cgroup)?;
+        Ok(Self {
+            namespace: self.namespace.clone(),
+            name: self.name.clone(),
+            uid: self.uid.clone(),
+            container: name.to_owned(),
+            container_id,
+            netns: self.netns.clone(),
+            cgroup,
+            device: self.device.clone(),
+            v4: self.v4,
+            v6: self.v6,
+            logs: self.logs.clone(),
+            etc: self.etc.clone(),
+        })
+    }
+
     /// Deletes the pod as a kubelet does: processes, cgroup, logs; with the last handle its network, too.
     ///
     /// # Errors

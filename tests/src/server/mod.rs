@@ -1,4 +1,6 @@
 //! Real servers and real exporters.
 
 pub mod dns;
+pub mod mesh;
 pub mod otlp;
+pub mod proxy;

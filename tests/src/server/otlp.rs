@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use serde_json::Value;
 
 use crate::Lab;
@@ -19,11 +19,67 @@ pub const GRPC: u16 = 4317;
 /// OTLP over HTTP.
 pub const HTTP: u16 = 4318;
 
+/// How a receiver is started.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    http: Vec<u16>,
+    grpc: Option<u16>,
+    options: Vec<String>,
+}
+
+impl Default for Setup {
+    /// An OpenTelemetry Collector.
+    fn default() -> Self {
+        Self {
+            http: vec![HTTP],
+            grpc: Some(GRPC),
+            options: Vec::new(),
+        }
+    }
+}
+
+impl Setup {
+    /// Takes HTTP on these ports only.
+    #[must_use]
+    pub fn http(ports: &[u16]) -> Self {
+        Self {
+            http: ports.to_vec(),
+            grpc: None,
+            options: Vec::new(),
+        }
+    }
+
+    /// Takes HTTP on one port and gRPC on another.
+    #[must_use]
+    pub fn on(http: u16, grpc: u16) -> Self {
+        Self {
+            http: vec![http],
+            grpc: Some(grpc),
+            options: Vec::new(),
+        }
+    }
+
+    /// More HTTP ports.
+    #[must_use]
+    pub fn also_http(mut self, ports: &[u16]) -> Self {
+        self.http.extend(ports);
+        self
+    }
+
+    /// An option of `lab-otlp receive`, as `paths=victoria` or `traces=http://tempo:4317`.
+    #[must_use]
+    pub fn option(mut self, option: impl Into<String>) -> Self {
+        self.options.push(option.into());
+        self
+    }
+}
+
 /// A Collector in a pod, known to the name server as `<app>.<namespace>.svc.cluster.local`.
 #[derive(Debug)]
 pub struct Collector {
     server: Option<Proc>,
     record: PathBuf,
+    setup: Setup,
     /// Its name as a Service.
     pub name: String,
     /// Where it lives.
@@ -36,12 +92,20 @@ impl Collector {
     /// # Errors
     /// When the pod cannot be made or the receivers do not listen.
     pub fn start(lab: &Lab, namespace: &str, app: &str) -> Result<Self> {
+        Self::start_as(lab, namespace, app, Setup::default())
+    }
+
+    /// Like [`Collector::start`], another kind of receiver.
+    ///
+    /// # Errors
+    /// As [`Collector::start`].
+    pub fn start_as(lab: &Lab, namespace: &str, app: &str, setup: Setup) -> Result<Self> {
         let pod = lab.pod(
             PodSpec::new(&format!("{namespace}/{app}"))
                 .node(1)
                 .container("otc-container"),
         )?;
-        let collector = Self::start_in(lab, pod)?;
+        let collector = Self::run(lab, pod, setup)?;
         let name = format!("{app}.{namespace}.svc.cluster.local");
         lab.dns().add(&name, &collector.pod.ips())?;
         Ok(Self { name, ..collector })
@@ -52,10 +116,19 @@ impl Collector {
     /// # Errors
     /// When the receivers do not listen.
     pub fn start_in(lab: &Lab, pod: Pod) -> Result<Self> {
+        Self::run(lab, pod, Setup::default())
+    }
+
+    /// Like [`Collector::start_in`], another kind of receiver.
+    ///
+    /// # Errors
+    /// When the receivers do not listen.
+    pub fn run(lab: &Lab, pod: Pod, setup: Setup) -> Result<Self> {
         let record = lab.dir().join(format!("{}.records", pod.uid));
         let mut collector = Self {
             server: None,
             record,
+            setup,
             name: pod.v4.to_string(),
             pod,
         };
@@ -70,14 +143,35 @@ impl Collector {
     pub fn restart(&mut self) -> Result<()> {
         self.server = None;
         let mut command = self.pod.command(tool::binary("lab-otlp")?)?;
+        let any = |port: &u16| format!("[::]:{port}");
+        let http: Vec<String> = self.setup.http.iter().map(any).collect();
+        let grpc = self.setup.grpc.as_ref().map_or_else(|| "-".to_owned(), any);
         command
             .arg("receive")
             .arg(&self.record)
-            .args([format!("[::]:{HTTP}"), format!("[::]:{GRPC}")]);
+            .args([http.join(","), grpc])
+            .args(&self.setup.options);
         let server = Proc::start(command)?;
         server.json("that it listens", wait::SOON, |line| line["listening"] == true)?;
         self.server = Some(server);
         Ok(())
+    }
+
+    /// Changes what it answers over HTTP or gRPC: `ok`, `status=503,retry-after=30`, `status=14,times=1`, `partial`, `never`.
+    ///
+    /// # Errors
+    /// When it does not run or knows no such answer.
+    pub fn answer(&mut self, transport: Transport, order: &str) -> Result<()> {
+        let line = match transport {
+            Transport::Http => format!("http={order}"),
+            Transport::Grpc => format!("grpc={order}"),
+        };
+        let server = self.server.as_mut().context("the receiver does not run")?;
+        let said = server.out().len();
+        server.tell(&line)?;
+        wait::until(format!("the receiver to obey {line}"), wait::SOON, || {
+            Ok(server.out().after(said, wait::SOON).map(drop))
+        })
     }
 
     /// Ends it: connects are answered by RST from now on.

@@ -21,6 +21,11 @@ pub(crate) const BASE: &[Package] = &[
     ("nftables", "nft"),
     ("iptables", "iptables"),
     ("unbound", "unbound"),
+    // Its mesh sidecar, its TLS front (Go's own TLS, as most receivers have) and its forward proxy.
+    ("haproxy", "haproxy"),
+    ("caddy", "caddy"),
+    ("tinyproxy-bin", "tinyproxy"),
+    ("openssl", "openssl"),
     ("python3-venv", "python3"),
     ("jq", "jq"),
     // Shows that nothing stays behind in the kernel.

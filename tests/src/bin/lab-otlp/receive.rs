@@ -26,18 +26,43 @@ use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
 use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
-use opentelemetry_proto::tonic::common::v1::any_value::Value;
-use opentelemetry_proto::tonic::resource::v1::Resource;
 use prost::Message;
 use serde_json::json;
 use tokio::net::TcpListener;
-use tonic::{Request, Status};
+use tonic::{Code, Request, Status};
 
-/// Where requests are written down.
+use crate::answer::{Answer, Orders, Via};
+use crate::forward::Forward;
+use crate::signal::{Signal, Summary};
+
+/// Whose paths are served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Paths {
+    /// OTLP's, and those of the backends around it.
+    All,
+    /// VictoriaMetrics', VictoriaLogs' and VictoriaTraces' own; others are `400 unsupported path requested`.
+    Victoria,
+}
+
+/// What `receive` and `gateway` are told.
+pub(crate) struct Config {
+    pub(crate) record: String,
+    pub(crate) http: Vec<SocketAddr>,
+    pub(crate) grpc: Option<SocketAddr>,
+    pub(crate) paths: Paths,
+    pub(crate) orders: Orders,
+    pub(crate) forward: Forward,
+}
+
+/// A receiver: where requests are written down, what is answered, and who gets them next.
 #[derive(Clone)]
-struct Record(Arc<Mutex<File>>);
+struct Receiver {
+    record: Arc<Mutex<File>>,
+    orders: Orders,
+    forward: Forward,
+}
 
-impl Record {
+impl Receiver {
     fn write(&self, transport: &str, signal: &str, peer: Option<SocketAddr>, summary: &Summary) {
         let line = json!({
             "transport": transport,
@@ -47,111 +72,61 @@ impl Record {
             "items": summary.items,
             "bytes": summary.bytes,
         });
-        let mut file = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut file = self.record.lock().unwrap_or_else(PoisonError::into_inner);
         if let Err(error) = writeln!(file, "{line}") {
             eprintln!("cannot write the record: {error}");
         }
     }
+
+    async fn grpc<S: Signal>(&self, request: Request<S>) -> Result<tonic::Response<S::Answer>, Status> {
+        let answer = match self.orders.next(Via::Grpc) {
+            Answer::Accept => S::Answer::default(),
+            Answer::Partial => S::partial(),
+            Answer::Never => std::future::pending().await,
+            // Status 0 would be no error: the SDK is told what it cannot know.
+            Answer::Status { code, .. } => return Err(Status::new(Code::from(i32::from(code)), "on order")),
+        };
+        let summary = request.get_ref().summary();
+        self.write("grpc", S::NAME, request.remote_addr(), &summary);
+        self.forward.otlp(&request.into_inner());
+        Ok(tonic::Response::new(answer))
+    }
 }
 
-/// What is worth knowing of a request.
-struct Summary {
-    service: Option<String>,
-    items: usize,
-    bytes: usize,
-}
-
-impl Summary {
-    fn new<'a>(message: &impl Message, resource: Option<&'a Resource>, items: usize) -> Self {
-        let service = resource
-            .into_iter()
-            .flat_map(|resource: &'a Resource| &resource.attributes)
-            .find(|attribute| attribute.key == "service.name")
-            .and_then(|attribute| match attribute.value.as_ref()?.value.as_ref()? {
-                Value::StringValue(name) => Some(name.clone()),
-                _ => None,
-            });
-        Self {
-            service,
-            items,
-            bytes: message.encoded_len(),
+/// Over HTTP, what was ordered instead of an answer of the receiver's own.
+async fn ordered(receiver: &Receiver) -> Result<Answer, Response> {
+    match receiver.orders.next(Via::Http) {
+        Answer::Never => std::future::pending().await,
+        Answer::Status { code, retry_after } => {
+            let status = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            let mut answer = (status, "on order\n").into_response();
+            if let Some(seconds) = retry_after {
+                answer.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+            }
+            Err(answer)
         }
+        answer => Ok(answer),
     }
 }
 
-/// One of the three signals: its request, and what is worth knowing of it.
-trait Signal: Message + Default {
-    const NAME: &'static str;
-    type Answer: Message + Default;
-    fn summary(&self) -> Summary;
-}
-
-impl Signal for ExportTraceServiceRequest {
-    const NAME: &'static str = "traces";
-    type Answer = ExportTraceServiceResponse;
-    fn summary(&self) -> Summary {
-        let spans = self
-            .resource_spans
-            .iter()
-            .flat_map(|r| &r.scope_spans)
-            .map(|scope| scope.spans.len())
-            .sum();
-        Summary::new(
-            self,
-            self.resource_spans.first().and_then(|r| r.resource.as_ref()),
-            spans,
-        )
-    }
-}
-
-impl Signal for ExportMetricsServiceRequest {
-    const NAME: &'static str = "metrics";
-    type Answer = ExportMetricsServiceResponse;
-    fn summary(&self) -> Summary {
-        let metrics = self
-            .resource_metrics
-            .iter()
-            .flat_map(|r| &r.scope_metrics)
-            .map(|s| s.metrics.len())
-            .sum();
-        Summary::new(
-            self,
-            self.resource_metrics.first().and_then(|r| r.resource.as_ref()),
-            metrics,
-        )
-    }
-}
-
-impl Signal for ExportLogsServiceRequest {
-    const NAME: &'static str = "logs";
-    type Answer = ExportLogsServiceResponse;
-    fn summary(&self) -> Summary {
-        let logs = self
-            .resource_logs
-            .iter()
-            .flat_map(|r| &r.scope_logs)
-            .map(|scope| scope.log_records.len())
-            .sum();
-        Summary::new(
-            self,
-            self.resource_logs.first().and_then(|r| r.resource.as_ref()),
-            logs,
-        )
-    }
-}
-
-async fn http<S: Signal>(
-    State(record): State<Record>,
+async fn otlp<S: Signal>(
+    State(receiver): State<Receiver>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     uri: Uri,
     body: Bytes,
 ) -> Response {
+    let answer = match ordered(&receiver).await {
+        Ok(Answer::Partial) => S::partial(),
+        Ok(_) => S::Answer::default(),
+        Err(answer) => return answer,
+    };
     match S::decode(body) {
         Ok(request) => {
-            record.write("http", S::NAME, Some(peer), &request.summary());
+            receiver.write("http", S::NAME, Some(peer), &request.summary());
+            receiver.forward.otlp(&request);
             (
                 [(header::CONTENT_TYPE, "application/x-protobuf")],
-                S::Answer::default().encode_to_vec(),
+                answer.encode_to_vec(),
             )
                 .into_response()
         }
@@ -159,79 +134,140 @@ async fn http<S: Signal>(
     }
 }
 
-fn grpc<S: Signal>(record: &Record, request: &Request<S>) -> Result<tonic::Response<S::Answer>, Status> {
-    record.write(
-        "grpc",
-        S::NAME,
-        request.remote_addr(),
-        &request.get_ref().summary(),
-    );
-    Ok(tonic::Response::new(S::Answer::default()))
+/// Other ingest protocols: their path and what they answer to a request that they take.
+const OTHERS: &[(&str, &str, StatusCode)] = &[
+    ("remote-write", "/api/v1/write", StatusCode::NO_CONTENT),
+    ("remote-write", "/api/v1/push", StatusCode::OK),
+    ("loki", "/loki/api/v1/push", StatusCode::NO_CONTENT),
+    ("zipkin", "/api/v2/spans", StatusCode::ACCEPTED),
+    ("jaeger", "/api/traces", StatusCode::ACCEPTED),
+    ("faro", "/collect", StatusCode::ACCEPTED),
+    ("pyroscope", "/ingest", StatusCode::OK),
+    ("splunk", "/services/collector/event", StatusCode::OK),
+];
+
+async fn other(
+    State(receiver): State<Receiver>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    uri: Uri,
+    body: Bytes,
+) -> Response {
+    if let Err(answer) = ordered(&receiver).await {
+        return answer;
+    }
+    let Some((name, _, status)) = OTHERS.iter().find(|(_, path, _)| *path == uri.path()) else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    let summary = Summary {
+        service: None,
+        items: 1,
+        bytes: body.len(),
+    };
+    receiver.write("http", name, Some(peer), &summary);
+    receiver.forward.other(name, body);
+    status.into_response()
+}
+
+/// As VictoriaMetrics and its siblings answer whatever is not theirs.
+async fn unsupported(uri: Uri) -> Response {
+    let text = format!("unsupported path requested: {:?}\n", uri.path());
+    (StatusCode::BAD_REQUEST, text).into_response()
+}
+
+fn routes(paths: Paths) -> Router<Receiver> {
+    let routes = Router::new();
+    match paths {
+        Paths::All => {
+            let routes = routes
+                .route("/v1/traces", post(otlp::<ExportTraceServiceRequest>))
+                .route("/v1/metrics", post(otlp::<ExportMetricsServiceRequest>))
+                .route("/v1/logs", post(otlp::<ExportLogsServiceRequest>));
+            OTHERS
+                .iter()
+                .fold(routes, |routes, (_, path, _)| routes.route(path, post(other)))
+        }
+        Paths::Victoria => routes
+            .route(
+                "/insert/opentelemetry/v1/traces",
+                post(otlp::<ExportTraceServiceRequest>),
+            )
+            .route(
+                "/opentelemetry/v1/metrics",
+                post(otlp::<ExportMetricsServiceRequest>),
+            )
+            .route(
+                "/insert/opentelemetry/v1/logs",
+                post(otlp::<ExportLogsServiceRequest>),
+            )
+            .fallback(unsupported),
+    }
 }
 
 #[tonic::async_trait]
-impl TraceService for Record {
+impl TraceService for Receiver {
     async fn export(
         &self,
         request: Request<ExportTraceServiceRequest>,
     ) -> Result<tonic::Response<ExportTraceServiceResponse>, Status> {
-        grpc(self, &request)
+        self.grpc(request).await
     }
 }
 
 #[tonic::async_trait]
-impl MetricsService for Record {
+impl MetricsService for Receiver {
     async fn export(
         &self,
         request: Request<ExportMetricsServiceRequest>,
     ) -> Result<tonic::Response<ExportMetricsServiceResponse>, Status> {
-        grpc(self, &request)
+        self.grpc(request).await
     }
 }
 
 #[tonic::async_trait]
-impl LogsService for Record {
+impl LogsService for Receiver {
     async fn export(
         &self,
         request: Request<ExportLogsServiceRequest>,
     ) -> Result<tonic::Response<ExportLogsServiceResponse>, Status> {
-        grpc(self, &request)
+        self.grpc(request).await
     }
 }
 
-pub(crate) fn run(record: &str, http_addr: SocketAddr, grpc_addr: SocketAddr) -> Result<()> {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?
-        .block_on(serve(record, http_addr, grpc_addr))
-}
-
-async fn serve(record: &str, http_addr: SocketAddr, grpc_addr: SocketAddr) -> Result<()> {
+/// Serves until killed, or until a receiver fails.
+pub(crate) async fn serve(config: Config) -> Result<()> {
     let file = File::options()
         .create(true)
         .append(true)
-        .open(record)
+        .open(&config.record)
         .context("cannot open the record")?;
-    let record = Record(Arc::new(Mutex::new(file)));
-    let routes = Router::new()
-        .route("/v1/traces", post(http::<ExportTraceServiceRequest>))
-        .route("/v1/metrics", post(http::<ExportMetricsServiceRequest>))
-        .route("/v1/logs", post(http::<ExportLogsServiceRequest>))
-        .with_state(record.clone());
-    let http = TcpListener::bind(http_addr)
-        .await
-        .with_context(|| format!("cannot listen on {http_addr}"))?;
-    let grpc = tonic::transport::server::TcpIncoming::bind(grpc_addr)
-        .with_context(|| format!("cannot listen on {grpc_addr}"))?;
+    let receiver = Receiver {
+        record: Arc::new(Mutex::new(file)),
+        orders: config.orders.clone(),
+        forward: config.forward,
+    };
+    let routes = routes(config.paths).with_state(receiver.clone());
+    let mut servers = tokio::task::JoinSet::new();
+    for address in config.http {
+        let listener = TcpListener::bind(address)
+            .await
+            .with_context(|| format!("cannot listen on {address}"))?;
+        let service = routes.clone().into_make_service_with_connect_info::<SocketAddr>();
+        servers.spawn(async move { axum::serve(listener, service).await.context("HTTP") });
+    }
+    if let Some(address) = config.grpc {
+        let incoming = tonic::transport::server::TcpIncoming::bind(address)
+            .with_context(|| format!("cannot listen on {address}"))?;
+        let server = tonic::transport::Server::builder()
+            .add_service(TraceServiceServer::new(receiver.clone()))
+            .add_service(MetricsServiceServer::new(receiver.clone()))
+            .add_service(LogsServiceServer::new(receiver))
+            .serve_with_incoming(incoming);
+        servers.spawn(async move { server.await.context("gRPC") });
+    }
+    config.orders.obey();
     println!("{}", json!({"listening": true}));
-    let http = axum::serve(http, routes.into_make_service_with_connect_info::<SocketAddr>());
-    let grpc = tonic::transport::Server::builder()
-        .add_service(TraceServiceServer::new(record.clone()))
-        .add_service(MetricsServiceServer::new(record.clone()))
-        .add_service(LogsServiceServer::new(record))
-        .serve_with_incoming(grpc);
-    tokio::select! {
-        ended = http.into_future() => ended.context("HTTP"),
-        ended = grpc => ended.context("gRPC"),
+    match servers.join_next().await {
+        Some(ended) => ended?,
+        None => Ok(()),
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! - `connect ADDR [--deadline MS] [--how blocking|nonblocking|uring] [--then close|exit|hold]`: one TCP connect.
 //! - `dial NAME PORT [--deadline MS]`: getaddrinfo, then its addresses one after the other, as clients do.
-//! - `serve ADDR`: a server that echoes, until standard input closes.
+//! - `serve ADDR [--then echo|reset]`: a server that echoes, or answers by RST, until standard input closes.
 //! - `resolve NAME [--family 4|6|any] [--times N]`: getaddrinfo.
 //! - `query SERVER NAME TYPE [--tcp] [--burst N]`: DNS queries of its own making.
 
