@@ -4,6 +4,7 @@
 //! ([`Obsflow::wait_for`]). Everything needs root. Several labs may run at once: each takes a slot of its own, with its
 //! own addresses, cgroups and folder, and what a killed test left behind is removed when the next lab starts.
 
+pub mod app;
 pub mod bpf;
 pub mod demo;
 pub mod fault;

@@ -40,20 +40,25 @@ fn target_dir() -> Result<PathBuf> {
     })
 }
 
-/// The interpreter of the Python exporters, if `tests/setup-python.sh` has run.
+/// What `cargo xtask setup` made for the lab: `python` (a virtual environment), `node` (a folder with `node_modules`),
+/// `go` (a folder with programs).
 ///
 /// # Errors
 /// When it has not.
-pub fn python() -> Result<PathBuf> {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let path =
-        std::env::var_os("OBSFLOW_LAB_VENV").map_or_else(|| dir.join("../target/lab-venv"), PathBuf::from);
-    let python = path.join("bin/python");
-    if !path.join("requirements.txt").exists() {
-        bail!(
-            "{} is missing: run `cargo xtask setup` (or tests/setup-python.sh) first",
-            path.display()
-        );
-    }
-    Ok(python)
+pub fn made(name: &str) -> Result<PathBuf> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../target/lab")
+        .join(name);
+    // Links are followed here: Python finds its modules by the path it is started with.
+    let made = path
+        .canonicalize()
+        .ok()
+        .filter(|made| made.join("complete").exists());
+    made.with_context(|| format!("{} is missing: run `cargo xtask setup` first", path.display()))
+}
+
+/// A file of `tests/exporters`.
+#[must_use]
+pub fn source(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("exporters").join(name)
 }

@@ -9,8 +9,8 @@ use anyhow::{Context as _, Result};
 use crate::sh;
 
 pub(crate) mod apt;
+pub(crate) mod exporters;
 pub(crate) mod linker;
-pub(crate) mod python;
 pub(crate) mod rust;
 pub(crate) mod tools;
 
@@ -36,7 +36,9 @@ pub(crate) fn run() -> Result<()> {
         step(tool.name, || tools::ensure(&tool))?;
     }
     step("dependencies", fetch)?;
-    step("Python for the lab", python::ensure)?;
+    for made in [exporters::PYTHON, exporters::NODE, exporters::GO] {
+        step(&format!("{} for the lab", made.name), || exporters::ensure(&made))?;
+    }
     Ok(())
 }
 

@@ -276,15 +276,15 @@ pub fn exporter(pod: &Pod, sdk: Sdk) -> Result<Command> {
             Ok(command)
         }
         Sdk::Python => {
-            let mut command = pod.command(tool::python()?)?;
-            command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/exporter.py"));
+            let mut command = pod.command(tool::made("python")?.join("bin/python"))?;
+            command.arg(tool::source("spans.py"));
             Ok(command)
         }
     }
 }
 
 /// A host as it stands in a URL.
-fn bracketed(host: &str) -> String {
+pub(crate) fn bracketed(host: &str) -> String {
     match host.parse() {
         Ok(IpAddr::V6(ip)) => format!("[{ip}]"),
         _ => host.to_owned(),

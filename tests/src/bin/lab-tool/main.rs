@@ -4,10 +4,12 @@
 //! - `dial NAME PORT [--deadline MS]`: getaddrinfo, then its addresses one after the other, as clients do.
 //! - `serve ADDR [--then echo|reset]`: a server that echoes, or answers by RST, until standard input closes.
 //! - `resolve NAME [--family 4|6|any] [--times N]`: getaddrinfo.
+//! - `get ADDR [--every MS]`: an HTTP request every so often.
 //! - `query SERVER NAME TYPE [--tcp] [--burst N]`: DNS queries of its own making.
 
 mod connect;
 mod dns;
+mod get;
 mod serve;
 mod uring;
 
@@ -70,6 +72,7 @@ fn main() -> Result<()> {
         "connect" => connect::run(&args),
         "dial" => connect::dial(&args),
         "serve" => serve::run(&args),
+        "get" => get::run(&args),
         "resolve" => dns::resolve(&args),
         "query" => dns::query(&args),
         // What is left when the owner of a lab was killed.

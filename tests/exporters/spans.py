@@ -1,6 +1,6 @@
 """A real OpenTelemetry exporter for the lab, configured by OTEL_* alone.
 
-usage: exporter.py SPANS INTERVAL_MS
+usage: spans.py SPANS INTERVAL_MS
 
 Exports one span after the other, each in a request of its own, and prints a JSON line for each:
 {"export": "ok", "ms": 3} or {"export": "failed", "ms": 7012}. Then it waits until standard input closes, so that its
