@@ -3,11 +3,12 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use obsflow_tests::lab::pod::PodSpec;
 use obsflow_tests::server::mesh::{Level, Sidecar};
 use obsflow_tests::server::otlp::{self, Collector, Sdk, Setup, Transport};
 use obsflow_tests::server::proxy::HttpProxy;
+use obsflow_tests::server::tls::{Authority, TlsCollector};
 use obsflow_tests::wait::SOON;
 use obsflow_tests::{Lab, Pod, Proc, scenario};
 
@@ -124,5 +125,135 @@ fn a_gateway_sends_on_what_it_takes() -> Result<()> {
     ]);
     assert!(Proc::start(curl)?.wait(SOON)?.success());
     loki.wait_for(1, SOON, |request| request["signal"] == "loki")?;
+    Ok(())
+}
+
+#[test]
+fn a_receiver_behind_tls_is_for_those_who_know_its_authority() -> Result<()> {
+    let lab = Lab::new()?;
+    let authority = Authority::new(&lab, "authority")?;
+    let front = TlsCollector::start(&lab, "otel-tls", &authority, None)?;
+    let strict = TlsCollector::start(&lab, "otel-mtls", &authority, Some(&authority))?;
+    let client = authority.issue("checkout")?;
+    let pod = lab.pod("apps/checkout")?;
+    for transport in [Transport::Http, Transport::Grpc] {
+        for (to, knows, shows, becomes) in [
+            (&front, false, false, "failed"),
+            (&front, true, false, "ok"),
+            (&strict, true, false, "failed"),
+            (&strict, true, true, "ok"),
+        ] {
+            let (protocol, port) = match transport {
+                Transport::Http => ("http/protobuf", otlp::HTTP),
+                Transport::Grpc => ("grpc", otlp::GRPC),
+            };
+            let mut command = otlp::exporter(&pod, Sdk::Python)?;
+            command
+                .args(["1", "0"])
+                .env("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)
+                .env("OTEL_EXPORTER_OTLP_TIMEOUT", "3")
+                .env(
+                    "OTEL_EXPORTER_OTLP_ENDPOINT",
+                    format!("https://{}:{port}", to.collector.name),
+                );
+            if knows {
+                command.env("OTEL_EXPORTER_OTLP_CERTIFICATE", &authority.identity.certificate);
+            }
+            if shows {
+                command
+                    .env("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", &client.certificate)
+                    .env("OTEL_EXPORTER_OTLP_CLIENT_KEY", &client.key);
+            }
+            says(&Proc::start(command)?, becomes)
+                .with_context(|| format!("{transport:?} to {}, {knows} {shows}", to.collector.name))?;
+        }
+    }
+    Ok(())
+}
+
+/// What a server of the lab says to bytes that are not meant for it, up to its end or half a second of silence.
+fn answers(pod: &Pod, to: SocketAddr, bytes: &str) -> Result<String> {
+    let script = format!(
+        "exec 3<>/dev/tcp/{}/{}; printf '{bytes}' >&3; timeout 0.5 cat <&3",
+        to.ip(),
+        to.port()
+    );
+    let mut command = pod.command("/bin/bash")?;
+    command.args(["-c", &script]);
+    let mut bash = Proc::start(command)?;
+    bash.wait(SOON)?;
+    Ok(bash.out().all().join("\n"))
+}
+
+#[test]
+fn servers_answer_those_who_speak_another_protocol() -> Result<()> {
+    let lab = Lab::new()?;
+    let authority = Authority::new(&lab, "authority")?;
+    let collector = Collector::start(&lab, "observability", "otel-collector")?;
+    let front = TlsCollector::start(&lab, "otel-tls", &authority, None)?;
+    let victoria = Collector::start_as(
+        &lab,
+        "observability",
+        "victoria",
+        Setup::http(&[8428]).option("paths=victoria"),
+    )?;
+    let pod = lab.pod("apps/checkout")?;
+    let post = "POST /v1/traces HTTP/1.1\\r\\nHost: x\\r\\nContent-Length: 0\\r\\n\\r\\n";
+    let preface = "PRI * HTTP/2.0\\r\\n\\r\\nSM\\r\\n\\r\\n\\0\\0\\0\\4\\0\\0\\0\\0\\0";
+    let hello = "\\x16\\x03\\x01\\x00\\x05\\x01\\x00\\x00\\x01\\x03";
+    let http2 = "\0\0\u{12}\u{4}";
+    for (what, pod_v4, port, to_post, to_preface, to_hello) in [
+        (
+            "http",
+            collector.pod.v4,
+            otlp::HTTP,
+            "HTTP/1.1 200",
+            "HTTP/1.1 400",
+            "HTTP/1.1 400",
+        ),
+        ("grpc", collector.pod.v4, otlp::GRPC, http2, http2, http2),
+        (
+            "https",
+            front.collector.pod.v4,
+            otlp::HTTP,
+            "HTTP/1.0 400",
+            "",
+            "\u{15}\u{3}",
+        ),
+        (
+            "grpcs",
+            front.collector.pod.v4,
+            otlp::GRPC,
+            "HTTP/1.0 400",
+            "",
+            "\u{15}\u{3}",
+        ),
+        (
+            "victoria",
+            victoria.pod.v4,
+            8428,
+            "HTTP/1.1 400",
+            "HTTP/1.1 400",
+            "HTTP/1.1 400",
+        ),
+    ] {
+        for (bytes, begins) in [(post, to_post), (preface, to_preface), (hello, to_hello)] {
+            let said = answers(&pod, SocketAddr::new(pod_v4.into(), port), bytes)?;
+            assert!(said.starts_with(begins), "{what} says {said:?} to {bytes}");
+            assert_eq!(
+                said.is_empty(),
+                begins.is_empty(),
+                "{what} says {said:?} to {bytes}"
+            );
+        }
+    }
+    let to = SocketAddr::new(victoria.pod.v4.into(), 8428);
+    for (bytes, path) in [(post, "/v1/traces"), (preface, "*")] {
+        let said = answers(&pod, to, bytes)?;
+        assert!(
+            said.contains(&format!("unsupported path requested: \"{path}\"")),
+            "{said:?}"
+        );
+    }
     Ok(())
 }

@@ -4,3 +4,4 @@ pub mod dns;
 pub mod mesh;
 pub mod otlp;
 pub mod proxy;
+pub mod tls;

@@ -18,6 +18,7 @@
 mod answer;
 mod export;
 mod forward;
+mod http1;
 mod receive;
 mod signal;
 

@@ -28,11 +28,11 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
 };
 use prost::Message;
 use serde_json::json;
-use tokio::net::TcpListener;
 use tonic::{Code, Request, Status};
 
 use crate::answer::{Answer, Orders, Via};
 use crate::forward::Forward;
+use crate::http1::{Http1, Peer};
 use crate::signal::{Signal, Summary};
 
 /// Whose paths are served.
@@ -44,7 +44,17 @@ pub(crate) enum Paths {
     Victoria,
 }
 
-/// What `receive` and `gateway` are told.
+impl Paths {
+    /// What it says to HTTP/2.
+    fn refusal(self) -> &'static str {
+        match self {
+            Self::All => "400 Bad Request",
+            Self::Victoria => "unsupported path requested: \"*\"\n",
+        }
+    }
+}
+
+/// What `receive` is told.
 pub(crate) struct Config {
     pub(crate) record: String,
     pub(crate) http: Vec<SocketAddr>,
@@ -111,7 +121,7 @@ async fn ordered(receiver: &Receiver) -> Result<Answer, Response> {
 
 async fn otlp<S: Signal>(
     State(receiver): State<Receiver>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    ConnectInfo(Peer(peer)): ConnectInfo<Peer>,
     uri: Uri,
     body: Bytes,
 ) -> Response {
@@ -148,7 +158,7 @@ const OTHERS: &[(&str, &str, StatusCode)] = &[
 
 async fn other(
     State(receiver): State<Receiver>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    ConnectInfo(Peer(peer)): ConnectInfo<Peer>,
     uri: Uri,
     body: Bytes,
 ) -> Response {
@@ -248,10 +258,8 @@ pub(crate) async fn serve(config: Config) -> Result<()> {
     let routes = routes(config.paths).with_state(receiver.clone());
     let mut servers = tokio::task::JoinSet::new();
     for address in config.http {
-        let listener = TcpListener::bind(address)
-            .await
-            .with_context(|| format!("cannot listen on {address}"))?;
-        let service = routes.clone().into_make_service_with_connect_info::<SocketAddr>();
+        let listener = Http1::bind(address, config.paths.refusal()).await?;
+        let service = routes.clone().into_make_service_with_connect_info::<Peer>();
         servers.spawn(async move { axum::serve(listener, service).await.context("HTTP") });
     }
     if let Some(address) = config.grpc {
