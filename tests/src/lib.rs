@@ -7,6 +7,7 @@
 pub mod app;
 pub mod bpf;
 pub mod demo;
+pub mod doctor;
 pub mod fault;
 pub mod flow;
 pub mod lab;
@@ -18,6 +19,7 @@ pub mod server;
 pub mod tool;
 pub mod wait;
 
+pub use doctor::Doctor;
 pub use flow::Flow;
 pub use lab::Lab;
 pub use lab::pod::{Driver, Pod, PodSpec, Runtime};
