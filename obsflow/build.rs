@@ -1,4 +1,4 @@
-//! Builds the kernel side for the bpf target and leaves the object in `OUT_DIR`.
+//! Builds the kernel side for the bpf target and leaves the object in `OUT_DIR`, beside the code of the gRPC API.
 
 use anyhow::Context as _;
 
@@ -10,6 +10,7 @@ fn main() -> anyhow::Result<()> {
         std::env::set_var("RUSTC_BOOTSTRAP", "1");
         std::env::set_var("CARGO_TERM_QUIET", "true");
     }
+    api().context("compiling the gRPC API")?;
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../obsflow-ebpf");
     aya_build::build_ebpf(
         [aya_build::Package {
@@ -21,4 +22,13 @@ fn main() -> anyhow::Result<()> {
         aya_build::Toolchain::Custom("1.95.0"),
     )
     .context("building the kernel side; `cargo xtask setup` installs what it needs")
+}
+
+/// The messages, the client and the server of `proto/`, without a protoc of the system.
+fn api() -> anyhow::Result<()> {
+    let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/proto");
+    println!("cargo::rerun-if-changed={dir}");
+    let files = protox::compile(["obsflow/v1/diagnosis.proto"], [dir])?;
+    tonic_prost_build::configure().compile_fds(files)?;
+    Ok(())
 }

@@ -3,6 +3,7 @@
 //! One way through: kernel hook -> ring buffer -> decode -> attribute -> correlate -> sinks. A stage knows [`model`]
 //! and its own input type, nothing downstream.
 
+pub mod api;
 pub mod attribute;
 pub mod capture;
 pub mod cli;

@@ -1,0 +1,27 @@
+//! The gRPC API of an agent, `obsflow.v1`: its messages, the server and a client.
+
+pub mod address;
+mod client;
+mod connection;
+pub mod convert;
+mod listener;
+mod server;
+
+#[cfg(test)]
+mod tests;
+
+pub use address::{Address, AddressError, DEFAULT};
+pub use client::{Client, ClientError, Next, Reported, Reports};
+pub use listener::{Listener, ServeError};
+pub use server::{Publisher, Server};
+
+/// What `proto/obsflow/v1/diagnosis.proto` generates.
+#[expect(
+    unused_qualifications,
+    clippy::allow_attributes,
+    clippy::allow_attributes_without_reason,
+    reason = "generated code; the .proto file has the documentation"
+)]
+pub mod v1 {
+    tonic::include_proto!("obsflow.v1");
+}
