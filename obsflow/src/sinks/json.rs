@@ -17,7 +17,7 @@ pub(super) fn push(line: &mut Vec<u8>, response: &Response) -> io::Result<()> {
 }
 
 /// Compact JSON that is also safe to look at: JSON itself escapes control characters below U+0020 only.
-struct TerminalSafe;
+pub(super) struct TerminalSafe;
 
 impl Formatter for TerminalSafe {
     fn write_string_fragment<W: ?Sized + Write>(&mut self, out: &mut W, fragment: &str) -> io::Result<()> {

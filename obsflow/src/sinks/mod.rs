@@ -1,5 +1,6 @@
 //! Where flows go: lines for people, JSON for programs.
 
+pub mod doctor;
 mod escape;
 mod json;
 mod observe;

@@ -1,0 +1,209 @@
+//! A report for programs. Documented in docs/doctor.md and docs/doctor.schema.json: fields are added, never renamed, and what
+//! is not known is `null`.
+
+use std::borrow::Cow;
+use std::io;
+
+use jiff::Timestamp;
+use serde::{Serialize, Serializer};
+
+use super::view::{CauseView, View};
+use super::{Context, names};
+use crate::model::verdict::{Evidence, Export, Rung};
+use crate::model::{Clock, Mono};
+use crate::sinks::json::TerminalSafe;
+
+/// The report, as `-o json` prints it: one line, a newline at its end.
+///
+/// # Errors
+/// Never in practice: a string is written to.
+pub fn json(view: &View<'_>, context: Context<'_>) -> io::Result<String> {
+    let moment = |at| Moment(context.clock.wall(at));
+    let report = view.report;
+    let body = Body {
+        node: context.node,
+        time: moment(report.at),
+        watching_since: moment(report.watching_since),
+        exports: view
+            .exports
+            .iter()
+            .map(|export| Exporter::new(export, context.clock))
+            .collect(),
+        causes: view
+            .causes
+            .iter()
+            .map(|cause| Group::new(cause, context.clock))
+            .collect(),
+        unmatched: &view.unmatched,
+        events_lost: report.events_lost,
+        exports_forgotten: report.exports_forgotten,
+        degraded: report.degraded.iter().map(|hook| &**hook).collect(),
+    };
+    let mut line = Vec::new();
+    body.serialize(&mut serde_json::Serializer::with_formatter(
+        &mut line,
+        TerminalSafe,
+    ))?;
+    line.push(b'\n');
+    String::from_utf8(line).map_err(io::Error::other)
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    node: &'a str,
+    time: Moment,
+    watching_since: Moment,
+    exports: Vec<Exporter<'a>>,
+    causes: Vec<Group<'a>>,
+    unmatched: &'a [String],
+    events_lost: u64,
+    exports_forgotten: u64,
+    degraded: Vec<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Exporter<'a> {
+    id: &'a str,
+    namespace: Option<&'a str>,
+    pod: Option<&'a str>,
+    pod_uid: Option<&'a str>,
+    container: Option<&'a str>,
+    container_id: Option<&'a str>,
+    unit: Option<&'a str>,
+    cgroup_path: Option<&'a str>,
+    workload: Cow<'a, str>,
+    signal: Option<&'static str>,
+    endpoint: Option<String>,
+    written: &'a str,
+    source: String,
+    leg: &'static str,
+    rungs: Ladder,
+    verdict: &'static str,
+    reason: Option<&'a str>,
+    severity: &'static str,
+    since: Moment,
+    flaps: u32,
+    evidence: Vec<Fact<'a>>,
+    advice: Vec<&'a str>,
+    last_success: Option<Moment>,
+    cause: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Ladder {
+    configured: &'static str,
+    resolved: &'static str,
+    connected: &'static str,
+    sent: &'static str,
+    accepted: &'static str,
+}
+
+#[derive(Serialize)]
+struct Fact<'a> {
+    kind: &'a str,
+    text: &'a str,
+    count: u64,
+    last: Option<Moment>,
+}
+
+#[derive(Serialize)]
+struct Group<'a> {
+    id: &'a str,
+    verdict: &'static str,
+    reason: Option<&'a str>,
+    severity: &'static str,
+    subject: &'a str,
+    since: Moment,
+    /// On the node, whatever was asked for.
+    exporters: usize,
+    pods: u32,
+    workloads: u32,
+    /// Those of `exports`.
+    exports: Vec<&'a str>,
+    advice: Vec<&'a str>,
+}
+
+/// RFC 3339 in UTC, with milliseconds.
+#[derive(Clone, Copy)]
+struct Moment(Timestamp);
+
+impl Serialize for Moment {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{:.3}", self.0))
+    }
+}
+
+impl<'a> Exporter<'a> {
+    fn new(export: &'a Export, clock: Clock) -> Self {
+        let workload = &export.workload;
+        let moment = |at: Mono| Moment(clock.wall(at));
+        let rung = |rung| export.rungs.get(rung).name();
+        Self {
+            id: &export.id,
+            namespace: workload.namespace.as_deref(),
+            pod: workload.pod.as_deref(),
+            pod_uid: workload.pod_uid.as_deref(),
+            container: workload.container.as_deref(),
+            container_id: workload.container_id.as_deref(),
+            unit: workload.unit.as_deref(),
+            cgroup_path: workload.cgroup_path.as_deref(),
+            workload: names::workload(workload),
+            signal: export.signal.map(|signal| signal.name()),
+            endpoint: export.endpoint.as_ref().map(ToString::to_string),
+            written: &export.written,
+            source: export.source.to_string(),
+            leg: export.leg.name(),
+            rungs: Ladder {
+                configured: rung(Rung::Configured),
+                resolved: rung(Rung::Resolved),
+                connected: rung(Rung::Connected),
+                sent: rung(Rung::Sent),
+                accepted: rung(Rung::Accepted),
+            },
+            verdict: export.verdict.name(),
+            reason: export.reason.as_deref(),
+            severity: export.severity.name(),
+            since: moment(export.since),
+            flaps: export.flaps,
+            evidence: export
+                .evidence
+                .iter()
+                .map(
+                    |Evidence {
+                         kind,
+                         text,
+                         count,
+                         last,
+                     }| Fact {
+                        kind,
+                        text,
+                        count: *count,
+                        last: last.map(moment),
+                    },
+                )
+                .collect(),
+            advice: export.advice.iter().map(|advice| &**advice).collect(),
+            last_success: export.last_success.map(moment),
+            cause: export.cause.as_deref(),
+        }
+    }
+}
+
+impl<'a> Group<'a> {
+    fn new(view: &CauseView<'a>, clock: Clock) -> Self {
+        let cause = view.cause;
+        Self {
+            id: &cause.id,
+            verdict: cause.verdict.name(),
+            reason: cause.reason.as_deref(),
+            severity: cause.severity.name(),
+            subject: &cause.subject,
+            since: Moment(clock.wall(cause.since)),
+            exporters: cause.exports.len(),
+            pods: cause.pods,
+            workloads: cause.workloads,
+            exports: view.exports.iter().map(|export| &*export.id).collect(),
+            advice: cause.advice.iter().map(|advice| &**advice).collect(),
+        }
+    }
+}

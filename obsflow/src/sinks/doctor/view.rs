@@ -1,0 +1,95 @@
+//! The part of a report that was asked for, and what it means as a whole.
+
+use std::collections::HashMap;
+
+use super::Selectors;
+use crate::model::verdict::{Cause, Export, Report, VerdictId};
+
+/// A part of a report.
+#[derive(Clone, Debug)]
+pub struct View<'a> {
+    /// All of it.
+    pub report: &'a Report,
+    /// Its exporters that were asked for, the worst first.
+    pub exports: Vec<&'a Export>,
+    /// Causes of failures of these.
+    pub causes: Vec<CauseView<'a>>,
+    /// For each workload that was asked for and not seen, a line that says so.
+    pub unmatched: Vec<String>,
+}
+
+/// A cause, and which of its exporters were asked for.
+#[derive(Clone, Debug)]
+pub struct CauseView<'a> {
+    /// The cause.
+    pub cause: &'a Cause,
+    /// Those of its exporters that were asked for.
+    pub exports: Vec<&'a Export>,
+}
+
+/// Exit code when nothing fails.
+pub const EXIT_NOTHING: u8 = 0;
+/// Exit code when something fails.
+pub const EXIT_FINDINGS: u8 = 1;
+/// Exit code when it could not be told.
+pub const EXIT_UNKNOWN: u8 = 3;
+
+impl<'a> View<'a> {
+    /// The part that `selectors` ask for.
+    #[must_use]
+    pub fn new(report: &'a Report, selectors: &Selectors) -> Self {
+        let exports: Vec<&Export> = report
+            .exports
+            .iter()
+            .filter(|export| selectors.matches(&export.workload))
+            .collect();
+        let mut of_cause: HashMap<&str, Vec<&Export>> = HashMap::new();
+        for export in &exports {
+            if let Some(cause) = &export.cause {
+                of_cause.entry(cause).or_default().push(export);
+            }
+        }
+        let causes = report
+            .causes
+            .iter()
+            .filter_map(|cause| {
+                let exports = of_cause.remove(&*cause.id)?;
+                Some(CauseView { cause, exports })
+            })
+            .collect();
+        Self {
+            report,
+            exports,
+            causes,
+            unmatched: selectors.unmatched(report),
+        }
+    }
+
+    /// Exporters that fail.
+    pub fn failing(&self) -> impl Iterator<Item = &'a Export> {
+        self.exports
+            .iter()
+            .copied()
+            .filter(|export| export.verdict.is_failure())
+    }
+
+    /// Exporters of which nothing can be said.
+    pub fn unknown(&self) -> impl Iterator<Item = &'a Export> {
+        self.exports
+            .iter()
+            .copied()
+            .filter(|export| export.verdict == VerdictId::Unknown)
+    }
+
+    /// What a process that shows it ends with.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        if self.failing().next().is_some() {
+            EXIT_FINDINGS
+        } else if self.unknown().next().is_some() || !self.unmatched.is_empty() {
+            EXIT_UNKNOWN
+        } else {
+            EXIT_NOTHING
+        }
+    }
+}
