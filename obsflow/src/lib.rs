@@ -18,6 +18,7 @@ pub mod kernel;
 mod memory;
 pub mod model;
 pub mod pipeline;
+pub mod probe;
 pub mod session;
 pub mod sinks;
 #[cfg(test)]

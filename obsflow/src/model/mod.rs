@@ -7,6 +7,7 @@ pub mod expectation;
 pub mod flow;
 pub mod lifecycle;
 pub mod observation;
+pub mod probe;
 pub mod status;
 pub mod time;
 pub mod verdict;
