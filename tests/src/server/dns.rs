@@ -65,18 +65,30 @@ impl Dns {
     pub fn add(&self, name: &str, ips: &[IpAddr]) -> Result<()> {
         for ip in ips {
             let kind = if ip.is_ipv4() { "A" } else { "AAAA" };
-            let output = Command::new("unbound-control")
-                .arg("-c")
-                .arg(&self.config)
-                .args(["local_data", name, "30", "IN", kind, &ip.to_string()])
-                .output()
-                .context("cannot run unbound-control (is unbound installed?)")?;
-            if !output.status.success() {
-                bail!(
-                    "unbound refuses {name}: {}",
-                    String::from_utf8_lossy(&output.stderr).trim()
-                );
-            }
+            self.control(&["local_data", name, "30", "IN", kind, &ip.to_string()])?;
+        }
+        Ok(())
+    }
+
+    /// Gives a name other addresses than it had.
+    ///
+    /// # Errors
+    /// When the server does not run.
+    pub fn set(&self, name: &str, ips: &[IpAddr]) -> Result<()> {
+        self.control(&["local_data_remove", name])?;
+        self.add(name, ips)
+    }
+
+    fn control(&self, args: &[&str]) -> Result<()> {
+        let output = Command::new("unbound-control")
+            .arg("-c")
+            .arg(&self.config)
+            .args(args)
+            .output()
+            .context("cannot run unbound-control (is unbound installed?)")?;
+        if !output.status.success() {
+            let why = String::from_utf8_lossy(&output.stderr);
+            bail!("unbound refuses {}: {}", args.join(" "), why.trim());
         }
         Ok(())
     }

@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 
 use crate::Lab;
+use crate::app::Env;
 use crate::lab::pod::{Pod, PodSpec};
 use crate::process::Proc;
 use crate::{tool, wait};
@@ -22,6 +23,7 @@ pub const HTTP: u16 = 4318;
 /// How a receiver is started.
 #[derive(Clone, Debug)]
 pub struct Setup {
+    v4_only: bool,
     http: Vec<u16>,
     grpc: Option<u16>,
     options: Vec<String>,
@@ -31,6 +33,7 @@ impl Default for Setup {
     /// An OpenTelemetry Collector.
     fn default() -> Self {
         Self {
+            v4_only: false,
             http: vec![HTTP],
             grpc: Some(GRPC),
             options: Vec::new(),
@@ -45,7 +48,7 @@ impl Setup {
         Self {
             http: ports.to_vec(),
             grpc: None,
-            options: Vec::new(),
+            ..Self::default()
         }
     }
 
@@ -55,7 +58,7 @@ impl Setup {
         Self {
             http: vec![http],
             grpc: Some(grpc),
-            options: Vec::new(),
+            ..Self::default()
         }
     }
 
@@ -63,6 +66,13 @@ impl Setup {
     #[must_use]
     pub fn also_http(mut self, ports: &[u16]) -> Self {
         self.http.extend(ports);
+        self
+    }
+
+    /// Listens on IPv4 only: over IPv6 connects are refused.
+    #[must_use]
+    pub fn v4_only(mut self) -> Self {
+        self.v4_only = true;
         self
     }
 
@@ -143,7 +153,8 @@ impl Collector {
     pub fn restart(&mut self) -> Result<()> {
         self.server = None;
         let mut command = self.pod.command(tool::binary("lab-otlp")?)?;
-        let any = |port: &u16| format!("[::]:{port}");
+        let any_address = if self.setup.v4_only { "0.0.0.0" } else { "[::]" };
+        let any = |port: &u16| format!("{any_address}:{port}");
         let http: Vec<String> = self.setup.http.iter().map(any).collect();
         let grpc = self.setup.grpc.as_ref().map_or_else(|| "-".to_owned(), any);
         command
@@ -261,6 +272,29 @@ pub fn export(
             "OTEL_EXPORTER_OTLP_ENDPOINT",
             format!("http://{}:{port}", bracketed(host)),
         );
+    Proc::start(command)
+}
+
+/// A real exporter of spans alone, one every half second for as long as it lives, to an endpoint as somebody wrote it;
+/// `more` is the rest of its environment.
+///
+/// # Errors
+/// When the exporter's program is missing or cannot be started.
+pub fn spans(
+    pod: &Pod,
+    sdk: Sdk,
+    transport: Transport,
+    endpoint: &str,
+    more: &[(&str, &str)],
+) -> Result<Proc> {
+    let mut command = exporter(pod, sdk)?;
+    command
+        .args(["1000000", "500"])
+        .env("OTEL_SERVICE_NAME", &pod.name);
+    let env = Env::endpoint(endpoint, transport).signals(&["traces"]);
+    more.iter()
+        .fold(env, |env, (name, value)| env.set(name, value))
+        .apply(&mut command);
     Proc::start(command)
 }
 

@@ -1,16 +1,21 @@
 //! A listener for HTTP/1 alone: who begins in HTTP/2 is answered as servers do that have never heard of it.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use axum::extract::connect_info::Connected;
 use axum::serve::{IncomingStream, Listener};
+use rustix::net::sockopt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
 /// How HTTP/2 begins, as far as HTTP/1 reads it (RFC 9113, 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0";
+
+/// Between two keep-alive probes on an idle connection.
+const PROBES: Duration = Duration::from_secs(1);
 
 /// Connections that have begun in something else than HTTP/2.
 pub(crate) struct Http1 {
@@ -28,6 +33,9 @@ impl Http1 {
         let (sender, accepted) = mpsc::channel(64);
         tokio::spawn(async move {
             while let Ok((stream, peer)) = listener.accept().await {
+                if let Err(error) = keep_alive(&stream) {
+                    eprintln!("{peer}: {error}");
+                }
                 let sender = sender.clone();
                 tokio::spawn(async move {
                     if let Ok(true) = is_http2(&stream).await {
@@ -41,6 +49,13 @@ impl Http1 {
         });
         Ok(Self { accepted, local })
     }
+}
+
+/// As Go's servers do, which probe every 15 s: what a probe looks like is no failure.
+fn keep_alive(stream: &TcpStream) -> rustix::io::Result<()> {
+    sockopt::set_socket_keepalive(stream, true)?;
+    sockopt::set_tcp_keepidle(stream, PROBES)?;
+    sockopt::set_tcp_keepintvl(stream, PROBES)
 }
 
 /// Looks at the first bytes as soon as there are any, and leaves them.
