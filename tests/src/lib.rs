@@ -6,6 +6,7 @@
 
 pub mod app;
 pub mod bpf;
+pub mod case;
 pub mod demo;
 pub mod doctor;
 pub mod fault;
@@ -19,6 +20,7 @@ pub mod server;
 pub mod tool;
 pub mod wait;
 
+pub use case::Case;
 pub use doctor::Doctor;
 pub use flow::Flow;
 pub use lab::Lab;
