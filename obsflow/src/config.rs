@@ -9,6 +9,7 @@ use clap_complete::Shell;
 use jiff::Timestamp;
 use log::LevelFilter;
 
+use crate::api::{Address, AddressError};
 use crate::cli::{self, AttachArg, CommandArgs, LiveArgs, OnOff, OutputArgs, StatusFormat, WindowArgs};
 use crate::filter::{self, FilterError, FilterSet};
 use crate::kernel::hooks::Hook;
@@ -45,12 +46,25 @@ pub struct Observe {
 /// `obsflow status`
 #[derive(Clone, Debug)]
 pub struct Status {
+    /// Who says it.
+    pub whom: Whom,
     /// What to watch.
     pub live: Live,
     /// Measure the cost of each program.
     pub cost: bool,
     /// Format.
     pub format: StatusFormat,
+}
+
+/// Who answers a question.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Whom {
+    /// The agent at this address.
+    Agent(Address),
+    /// The agent at the default address, and without one this command itself.
+    AgentIfThere,
+    /// This command itself.
+    Own,
 }
 
 /// `obsflow record`
@@ -127,6 +141,14 @@ pub enum ConfigError {
     /// A filter.
     #[error(transparent)]
     Filter(#[from] FilterError),
+    /// Not where an agent listens.
+    #[error("{flag}: {error}")]
+    Address {
+        /// The flag.
+        flag: &'static str,
+        /// What is wrong.
+        error: AddressError,
+    },
     /// Two flags that exclude each other.
     #[error("cannot set both {0} and {1}")]
     Both(&'static str, &'static str),
@@ -227,6 +249,11 @@ impl Command {
                 }))
             }
             CommandArgs::Status(args) => Self::Status(Status {
+                whom: match &args.server {
+                    Some(address) => Whom::Agent(server(address)?),
+                    None if args.cost || args.live.asks_for_something() => Whom::Own,
+                    None => Whom::AgentIfThere,
+                },
                 live: Live::new(args.live, true)?,
                 cost: args.cost,
                 format: args.output,
@@ -412,6 +439,13 @@ fn duration(flag: &'static str, value: String) -> Result<Duration, ConfigError> 
         Some(duration) => Ok(duration),
         None => Err(ConfigError::Duration { flag, value }),
     }
+}
+
+fn server(address: &str) -> Result<Address, ConfigError> {
+    Address::parse(address).map_err(|error| ConfigError::Address {
+        flag: "--server",
+        error,
+    })
 }
 
 fn hooks(flag: &'static str, names: Vec<String>) -> Result<Vec<Hook>, ConfigError> {

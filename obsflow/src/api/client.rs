@@ -124,7 +124,15 @@ impl Client {
     /// # Errors
     /// When nobody listens there, or this process may not connect.
     pub fn connect(address: &str) -> Result<Self, ClientError> {
-        let address = Address::parse(address)?;
+        Self::connect_to(&Address::parse(address)?)
+    }
+
+    /// Connects to an agent.
+    ///
+    /// # Errors
+    /// When nobody listens there, or this process may not connect.
+    pub fn connect_to(address: &Address) -> Result<Self, ClientError> {
+        let address = address.clone();
         // gRPC's errors hide the errno; a plain connection has it.
         drop(UnixStream::connect(address.path()).map_err(|error| not_connected(&address, error))?);
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -145,6 +153,12 @@ impl Client {
             runtime,
             calls,
         })
+    }
+
+    /// Where the agent listens.
+    #[must_use]
+    pub fn address(&self) -> &Address {
+        &self.address
     }
 
     /// What the agent says now.

@@ -111,6 +111,10 @@ pub struct StatusArgs {
     /// Output format
     #[arg(short, long, value_enum, default_value = "text", value_name = "FORMAT")]
     pub output: StatusFormat,
+    /// Ask the agent that listens at unix:///PATH. Without it, and without --cost and flags of the kernel side, an agent at
+    /// unix:///var/run/obsflow/obsflow.sock is asked if there is one; else this command attaches, looks and leaves
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "cost")]
+    pub server: Option<String>,
     /// From where.
     #[command(flatten)]
     pub live: LiveArgs,
@@ -221,7 +225,7 @@ pub struct OutputArgs {
 }
 
 /// What to watch, and with which kernel hooks.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
 #[command(next_help_heading = "Kernel side")]
 pub struct LiveArgs {
     /// TCP ports that telemetry is sent to
@@ -274,6 +278,23 @@ pub struct LiveArgs {
     /// What its kernel side says there: off, error, warn, info, debug or trace; costs nothing when off
     #[arg(long, value_name = "LEVEL", default_value = "off")]
     pub kernel_log: String,
+}
+
+impl LiveArgs {
+    /// Whether something of the kernel side is asked for that differs from what a command does by itself.
+    pub(crate) fn asks_for_something(&self) -> bool {
+        let Ok(Cli {
+            command: CommandArgs::Status(plain),
+        }) = Cli::try_parse_from(["obsflow", "status"])
+        else {
+            return true;
+        };
+        let quiet = Self {
+            log_level: plain.live.log_level.clone(),
+            ..self.clone()
+        };
+        quiet != plain.live
+    }
 }
 
 /// Value of `--attach`.

@@ -7,7 +7,8 @@ use jiff::Timestamp;
 
 use super::args::Cli;
 use super::{AttachArg, parse_from, time};
-use crate::config::Command;
+use crate::api::Address;
+use crate::config::{Command, Whom};
 use crate::filter::Flag;
 use crate::sinks::{Format, Selector};
 
@@ -319,4 +320,25 @@ fn help_shows_flags_without_values_as_such() {
         );
         assert!(help.contains("Usage: obsflow "), "{line}: {help}");
     }
+}
+
+#[test]
+fn status_asks_an_agent_unless_something_else_is_asked_for() {
+    let whom = |line: &str| match run(line) {
+        Ok(Command::Status(status)) => status.whom,
+        other => panic!("{line}: {other:?}"),
+    };
+    assert_eq!(whom("status"), Whom::AgentIfThere);
+    assert_eq!(whom("status -o json --log-level debug"), Whom::AgentIfThere);
+    for own in [
+        "status --cost",
+        "status --attach root",
+        "status --without-hook drops",
+    ] {
+        assert_eq!(whom(own), Whom::Own, "{own}");
+    }
+    let address = Address::parse("unix:///run/x.sock").unwrap();
+    assert_eq!(whom("status --server unix:///run/x.sock"), Whom::Agent(address));
+    assert!(error("status --server tcp://1.2.3.4:5").contains("write unix:///PATH"));
+    assert!(error("status --server unix:///run/x.sock --cost").contains("cannot be used with"));
 }

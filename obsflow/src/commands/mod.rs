@@ -147,11 +147,6 @@ fn summarise(session: &Session) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
-/// The name of this node.
-fn node_name() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

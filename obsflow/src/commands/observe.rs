@@ -5,9 +5,10 @@ use std::ops::ControlFlow;
 
 use jiff::Timestamp;
 
-use super::{announce, node_name, summarise, until_signal};
+use super::{announce, summarise, until_signal};
 use crate::config::Observe;
 use crate::model::{Clock, Observation};
+use crate::session::status::node_name;
 use crate::session::{Purpose, Session, Sink, Stop};
 use crate::sinks::ObserveSink;
 

@@ -9,12 +9,13 @@ use anyhow::Context as _;
 use bytes::Bytes;
 use serde::Serialize;
 
-use super::{node_name, print};
+use super::print;
+use crate::api::{Address, Client};
 use crate::cli::StatusFormat;
-use crate::config::Status;
-use crate::kernel::hooks::State;
+use crate::config::{self, Whom};
 use crate::kernel::info::Cost;
 use crate::model::Observation;
+use crate::model::status::Status;
 use crate::session::{Purpose, Session, Sink, Stop};
 
 /// How long the hooks are watched when costs are asked for or tunnels are there to be counted: kernel statistics are on
@@ -23,93 +24,21 @@ const WATCH: Duration = Duration::from_secs(1);
 
 /// The report. Its JSON is stable: fields are added, never renamed.
 #[derive(Debug, Serialize)]
-pub(super) struct Report {
-    /// Version of obsflow.
-    pub version: &'static str,
-    /// Name of the node.
-    pub node: String,
-    /// Release of the kernel.
-    pub kernel: String,
-    /// Whether the kernel describes its types.
-    pub btf: bool,
-    /// Where cgroup2 is mounted.
-    pub cgroup_mount: String,
-    /// Cgroups that programs were attached to.
-    pub attached_to: Vec<String>,
-    /// Whether another obsflow watches one of these cgroups.
-    pub another_runs: bool,
-    /// Every hook.
-    pub hooks: Vec<HookReport>,
-    /// What was seen and lost in the time of this command.
-    pub events: Events,
-    /// The ring buffer.
-    pub ring: Ring,
-    /// Tunnel devices.
-    pub tunnels: Vec<tunnels::DeviceReport>,
-    /// Outer packets of tunnels in the time of this command.
-    pub tunnel_traffic: Vec<tunnels::TrafficReport>,
+struct Report {
+    /// Where the agent listens that says this; absent when this command looked by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    agent: Option<String>,
+    /// What works, and what was seen in the time of this command, or of the agent.
+    #[serde(flatten)]
+    status: Status,
     /// Cost of each program, when it was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub programs: Option<Vec<ProgramReport>>,
-}
-
-/// A hook.
-#[derive(Debug, Serialize)]
-pub(super) struct HookReport {
-    /// Its name.
-    pub name: &'static str,
-    /// `attached`, `unavailable` or `off`.
-    pub state: &'static str,
-    /// Where it is attached, or why it is not.
-    pub detail: String,
-    /// What is not known without it; empty when it is attached.
-    #[serde(skip_serializing_if = "str::is_empty")]
-    pub without: &'static str,
-}
-
-/// Events by stage.
-#[derive(Debug, Serialize)]
-pub(super) struct Events {
-    /// Length of the observation, in milliseconds.
-    pub window_ms: u64,
-    /// Records that the kernel side handed to the ring.
-    pub emitted: u64,
-    /// Records that the ring had no room for.
-    pub ring_lost: u64,
-    /// Calls of a program that the kernel skipped.
-    pub recursion_misses: u64,
-    /// Connections not followed because the kernel's table was full.
-    pub connections_full: u64,
-    /// Counts not made because a counter map was full.
-    pub counts_full: u64,
-    /// Payload captures over their connection's rate.
-    pub payload_rate_limited: u64,
-    /// Records given up because kernel memory could not be read.
-    pub unreadable: u64,
-    /// Records decoded.
-    pub decoded: u64,
-    /// Records that could not be decoded.
-    pub undecodable: u64,
-    /// Events whose workload is unknown.
-    pub unattributed: u64,
-    /// Queries, searches, connections and names that had to be forgotten for want of room.
-    pub forgotten: u64,
-    /// Connections followed now.
-    pub connections: u64,
-}
-
-/// The ring buffer.
-#[derive(Debug, Serialize)]
-pub(super) struct Ring {
-    /// Its size, in bytes.
-    pub bytes: u64,
-    /// Most that was waiting in it when it was looked at, in bytes.
-    pub most_waiting_bytes: u64,
+    programs: Option<Vec<ProgramReport>>,
 }
 
 /// Cost of a program.
 #[derive(Debug, Serialize)]
-pub(super) struct ProgramReport {
+struct ProgramReport {
     /// Its name.
     pub name: String,
     /// Calls in the window.
@@ -120,7 +49,37 @@ pub(super) struct ProgramReport {
     pub core_percent: f64,
 }
 
-pub(super) fn run(config: &Status) -> anyhow::Result<()> {
+pub(super) fn run(config: &config::Status) -> anyhow::Result<()> {
+    let report = match &config.whom {
+        Whom::Agent(address) => of_agent(&mut Client::connect_to(address)?)?,
+        Whom::Own => own(config)?,
+        Whom::AgentIfThere => match Client::connect_to(&Address::default()) {
+            Ok(mut agent) => of_agent(&mut agent)?,
+            Err(error) => {
+                if !error.is_absent() {
+                    tracing::warn!("{error}; looking without it");
+                }
+                own(config)?
+            }
+        },
+    };
+    let text = match config.format {
+        StatusFormat::Json => format!("{}\n", serde_json::to_string_pretty(&report)?),
+        StatusFormat::Text => text(&report),
+    };
+    print(|out| out.write_all(text.as_bytes()))
+}
+
+fn of_agent(agent: &mut Client) -> anyhow::Result<Report> {
+    Ok(Report {
+        status: agent.status()?,
+        agent: Some(agent.address().to_string()),
+        programs: None,
+    })
+}
+
+/// Attaches, looks and leaves.
+fn own(config: &config::Status) -> anyhow::Result<Report> {
     let mut session = Session::open(&config.live, Purpose::Probe)?;
     let before = session.costs();
     let statistics = if config.cost {
@@ -145,13 +104,11 @@ pub(super) fn run(config: &Status) -> anyhow::Result<()> {
     // Dropping the descriptor switches them off again.
     drop(statistics);
     let after = session.costs();
-    let programs = config.cost.then(|| programs(&before, &after, window));
-    let report = report(config, &session, window, programs)?;
-    let text = match config.format {
-        StatusFormat::Json => format!("{}\n", serde_json::to_string_pretty(&report)?),
-        StatusFormat::Text => text(&report),
-    };
-    print(|out| out.write_all(text.as_bytes()))
+    Ok(Report {
+        agent: None,
+        status: session.status(),
+        programs: config.cost.then(|| programs(&before, &after, window)),
+    })
 }
 
 /// Looks at what arrives until the window is over.
@@ -203,78 +160,9 @@ fn round(value: f64) -> f64 {
     (value * 100.0).round() / 100.0
 }
 
-fn report(
-    config: &Status,
-    session: &Session,
-    window: Duration,
-    programs: Option<Vec<ProgramReport>>,
-) -> anyhow::Result<Report> {
-    let stats = session.stats();
-    let pipeline = session.pipeline().counters();
-    let forgotten = session.pipeline().correlation();
-    let hooks = session
-        .hooks()
-        .iter()
-        .map(|(hook, state)| {
-            let (name, detail) = match state {
-                State::Attached(at) => ("attached", at),
-                State::Unavailable(why) => ("unavailable", why),
-                State::Off(why) => ("off", why),
-            };
-            let without = if name == "attached" { "" } else { hook.without() };
-            HookReport {
-                name: hook.name(),
-                state: name,
-                detail: detail.clone(),
-                without,
-            }
-        })
-        .collect();
-    Ok(Report {
-        version: env!("CARGO_PKG_VERSION"),
-        node: node_name(),
-        kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
-        btf: std::path::Path::new(crate::kernel::btf::VMLINUX).exists(),
-        cgroup_mount: session.mount().display().to_string(),
-        attached_to: session
-            .cgroups()
-            .iter()
-            .map(|path| path.display().to_string())
-            .collect(),
-        another_runs: session.another_runs(),
-        hooks,
-        events: Events {
-            window_ms: u64::try_from(window.as_millis()).unwrap_or(u64::MAX),
-            emitted: stats.emitted_total(),
-            ring_lost: stats.lost_total(),
-            recursion_misses: session.recursion_misses(),
-            connections_full: stats.connections_full,
-            counts_full: stats.counts_full,
-            payload_rate_limited: stats.rate_limited,
-            unreadable: stats.unreadable,
-            decoded: pipeline.seen,
-            undecodable: pipeline.undecodable,
-            unattributed: session.pipeline().attribution().unknown,
-            forgotten: forgotten.queries_forgotten
-                + forgotten.lookups_forgotten
-                + forgotten.connections_forgotten
-                + forgotten.names_forgotten
-                + forgotten.drops_forgotten
-                + forgotten.dns_streams_forgotten,
-            connections: session.connections() as u64,
-        },
-        ring: Ring {
-            bytes: u64::from(config.live.ring_bytes),
-            most_waiting_bytes: session.most_waiting(),
-        },
-        tunnels: tunnels::devices(session.tunnels()),
-        tunnel_traffic: tunnels::traffic(session.tunnels(), &session.counters().tunnels()),
-        programs,
-    })
-}
-
 /// The report for people.
-fn text(report: &Report) -> String {
+fn text(shown: &Report) -> String {
+    let report = &shown.status;
     let mut out = String::new();
     // Writing to a string cannot fail.
     let _ = writeln!(
@@ -282,12 +170,21 @@ fn text(report: &Report) -> String {
         "obsflow {} on {}, Linux {}",
         report.version, report.node, report.kernel
     );
+    if let Some(address) = &shown.agent {
+        let _ = writeln!(
+            out,
+            "agent         {address}, watching since {}",
+            report.watching_since
+        );
+    }
     let _ = writeln!(out, "BTF           {}", if report.btf { "yes" } else { "no" });
     let _ = writeln!(out, "cgroup2       {}", report.cgroup_mount);
     let _ = writeln!(out, "attached to   {}", report.attached_to.join(", "));
     if report.another_runs {
         let _ = writeln!(out, "note          another obsflow watches this cgroup, too");
     }
+    let ports: Vec<String> = report.watched_ports.iter().map(u16::to_string).collect();
+    let _ = writeln!(out, "ports         {}", ports.join(", "));
     let _ = writeln!(out, "\n{:<14} {:<12} DETAIL", "HOOK", "STATE");
     for hook in &report.hooks {
         let _ = writeln!(out, "{:<14} {:<12} {}", hook.name, hook.state, hook.detail);
@@ -296,7 +193,10 @@ fn text(report: &Report) -> String {
         }
     }
     let events = &report.events;
-    let _ = writeln!(out, "\nEVENTS in {} ms", events.window_ms);
+    let _ = match shown.agent {
+        Some(_) => writeln!(out, "\nEVENTS since {}", report.watching_since),
+        None => writeln!(out, "\nEVENTS in {} ms", events.window_ms),
+    };
     for (name, count) in [
         ("handed to the ring", events.emitted),
         ("lost: ring full", events.ring_lost),
@@ -320,7 +220,7 @@ fn text(report: &Report) -> String {
         report.ring.most_waiting_bytes.div_ceil(1024)
     );
     tunnels::text(&report.tunnels, &report.tunnel_traffic, &mut out);
-    if let Some(programs) = &report.programs {
+    if let Some(programs) = &shown.programs {
         let _ = writeln!(
             out,
             "\n{:<16} {:>10} {:>10} {:>8}",

@@ -7,6 +7,7 @@ mod watch;
 mod made;
 mod place;
 mod running;
+pub mod status;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::File;
@@ -18,6 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use obsflow_ebpf::abi::record::{self, kind, name_space};
 use zerocopy::{FromBytes as _, IntoBytes as _};
 
@@ -129,6 +131,11 @@ pub trait Sink {
         Vec::new()
     }
 
+    /// Called once a second, before [`Self::idle`], with the session itself: only it knows what its hooks and counters say.
+    fn look(&mut self, session: &Session) {
+        let _ = session;
+    }
+
     /// Called once a second, whether anything happened or not. `Break` ends the session.
     ///
     /// # Errors
@@ -185,6 +192,8 @@ pub struct Session {
     mount: PathBuf,
     another_runs: bool,
     most_waiting: u64,
+    ring_bytes: u32,
+    began: Timestamp,
     /// Open and locked while this session lives, so that no second one watches the same cgroup.
     _locks: Vec<File>,
 }
@@ -288,6 +297,8 @@ impl Session {
             mount,
             another_runs,
             most_waiting: 0,
+            ring_bytes: config.ring_bytes,
+            began: Timestamp::now(),
             _locks: locks,
         };
         session.begin_tunnels(config.hooks.contains(&Hook::Tunnels))?;
@@ -432,6 +443,7 @@ impl Session {
                     Err(error) => tracing::warn!("the telemetry port {port} cannot be watched: {error}"),
                 }
             }
+            sink.look(self);
             batch.ended |= sink.idle()?.is_break();
         }
         batch.records.clear();
