@@ -11,6 +11,7 @@ pub mod commands;
 pub mod config;
 pub mod correlate;
 pub mod decode;
+pub mod diagnose;
 pub mod filter;
 pub mod flow;
 pub mod kernel;

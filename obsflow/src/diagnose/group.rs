@@ -1,0 +1,255 @@
+//! Names of exporters and causes, and failures with one cause made one line.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use crate::model::exchange::Signal;
+use crate::model::expectation::{ContainerKey, Endpoint, Host};
+use crate::model::time::Mono;
+use crate::model::verdict::{Cause, Export, Report, VerdictId};
+use crate::model::workload::Workload;
+
+use super::Diagnoser;
+
+/// FNV-1a with 64 bits: the same on every machine and in every version, which hashers of the standard library and of
+/// `foldhash` are not. Names things; it keeps nobody from making collisions.
+#[derive(Clone, Copy)]
+struct Fnv(u64);
+
+impl Fnv {
+    fn new() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+
+    fn part(mut self, text: &str) -> Self {
+        for byte in text.bytes().chain([0xff]) {
+            self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        }
+        self
+    }
+
+    /// 12 hexadecimal digits.
+    fn id(self) -> Arc<str> {
+        // FNV mixes its low bits least: fold the high ones in.
+        let folded = (self.0 ^ (self.0 >> 48)) & 0xffff_ffff_ffff;
+        Arc::from(format!("{folded:012x}").as_str())
+    }
+}
+
+/// Names an exporter: container, destination (or what is written where there is none) and signal.
+pub(super) fn export_id(
+    container: &ContainerKey,
+    endpoint: Option<&Endpoint>,
+    written: &str,
+    signal: Option<Signal>,
+) -> Arc<str> {
+    let to = match endpoint {
+        Some(endpoint) => authority(&endpoint.host, endpoint.port),
+        None => written.to_owned(),
+    };
+    Fnv::new()
+        .part(&container.0)
+        .part(&to)
+        .part(signal.map_or("", Signal::name))
+        .id()
+}
+
+/// `host:port`.
+pub(super) fn authority(host: &Host, port: u16) -> String {
+    format!("{host}:{port}")
+}
+
+/// The name of the workload a pod belongs to, as far as the pod's name tells. Its owner is known to the API server only;
+/// until somebody asks there, what controllers append is taken off again: a ReplicaSet's hash and five characters
+/// (Deployment), five characters (DaemonSet, Job), or an ordinal (StatefulSet). Kubernetes makes the characters from an
+/// alphabet without vowels and without 0, 1 and 3 (`k8s.io/apimachinery/pkg/util/rand`), so words stay.
+pub(super) fn workload_name(workload: &Workload) -> Arc<str> {
+    let Some(pod) = &workload.pod else {
+        let name = workload
+            .unit
+            .as_ref()
+            .or(workload.container.as_ref())
+            .or(workload.cgroup_path.as_ref())
+            .or(workload.container_id.as_ref());
+        return name.map_or_else(|| Arc::from("unknown"), Arc::clone);
+    };
+    let generated = |part: &str| part.bytes().all(|b| b"bcdfghjklmnpqrstvwxz2456789".contains(&b));
+    let Some((front, last)) = pod.rsplit_once('-') else {
+        return Arc::clone(pod);
+    };
+    if !last.is_empty() && last.bytes().all(|b| b.is_ascii_digit()) && last.len() <= 4 {
+        return Arc::from(front);
+    }
+    if last.len() != 5 || !generated(last) {
+        return Arc::clone(pod);
+    }
+    match front.rsplit_once('-') {
+        Some((name, hash)) if (6..=10).contains(&hash.len()) && generated(hash) => Arc::from(name),
+        _ => Arc::from(front),
+    }
+}
+
+/// What replicas have in common: namespace, workload and container.
+pub(super) fn family(workload: &Workload) -> u64 {
+    let text = |part: &Option<Arc<str>>| part.clone().unwrap_or_else(|| Arc::from(""));
+    Fnv::new()
+        .part(&text(&workload.namespace))
+        .part(&workload_name(workload))
+        .part(&text(&workload.container))
+        .0
+}
+
+/// What a failure is about, so that those who suffer from the same have the same subject.
+fn subject(export: &Export) -> String {
+    let to = || match &export.endpoint {
+        Some(endpoint) => authority(&endpoint.host, endpoint.port),
+        None => export.written.to_string(),
+    };
+    match export.verdict {
+        VerdictId::DnsNxdomain => match &export.endpoint {
+            Some(endpoint) => endpoint.host.to_string(),
+            None => to(),
+        },
+        // One cause for each workload: another one's silence has its own.
+        VerdictId::Silent | VerdictId::Stopped => {
+            let name = workload_name(&export.workload);
+            match &export.workload.namespace {
+                Some(namespace) => format!("{namespace}/{name}"),
+                None => name.to_string(),
+            }
+        }
+        VerdictId::Misconfigured => export.written.to_string(),
+        _ => to(),
+    }
+}
+
+/// Whom a cause concerns.
+#[derive(Default)]
+struct Members {
+    pods: foldhash::HashSet<Arc<str>>,
+    workloads: foldhash::HashSet<String>,
+}
+
+/// The report: exports in order, failures by cause.
+pub(super) fn report(diagnoser: &Diagnoser, exports: Vec<(Export, Option<Arc<str>>)>, now: Mono) -> Report {
+    let mut causes: Vec<Cause> = Vec::new();
+    let mut all = Vec::with_capacity(exports.len());
+    let mut by_id: foldhash::HashMap<Arc<str>, usize> = foldhash::HashMap::default();
+    let mut members: Vec<Members> = Vec::new();
+    for (mut export, shared) in exports {
+        if export.verdict.is_failure() {
+            let subject = shared.map_or_else(|| subject(&export), |shared| shared.to_string());
+            let id = Fnv::new()
+                .part(export.verdict.name())
+                .part(export.reason.as_deref().unwrap_or_default())
+                .part(&subject)
+                .id();
+            let index = *by_id.entry(Arc::clone(&id)).or_insert_with(|| {
+                causes.push(Cause {
+                    id: Arc::clone(&id),
+                    verdict: export.verdict,
+                    reason: export.reason.clone(),
+                    severity: export.severity,
+                    subject: Arc::from(subject.as_str()),
+                    since: export.since,
+                    exports: Vec::new(),
+                    pods: 0,
+                    workloads: 0,
+                    advice: export.advice.clone(),
+                });
+                members.push(Members::default());
+                causes.len() - 1
+            });
+            if let (Some(cause), Some(members)) = (causes.get_mut(index), members.get_mut(index)) {
+                cause.severity = cause.severity.max(export.severity);
+                cause.since = cause.since.min(export.since);
+                cause.exports.push(Arc::clone(&export.id));
+                let workload = &export.workload;
+                let mut full = String::new();
+                let _ = write!(
+                    full,
+                    "{}/{}",
+                    workload.namespace.as_deref().unwrap_or_default(),
+                    workload_name(workload)
+                );
+                members.workloads.insert(full);
+                members.pods.insert(
+                    workload
+                        .pod_uid
+                        .clone()
+                        .unwrap_or_else(|| Arc::clone(&export.container.0)),
+                );
+                cause.pods = u32::try_from(members.pods.len()).unwrap_or(u32::MAX);
+                cause.workloads = u32::try_from(members.workloads.len()).unwrap_or(u32::MAX);
+            }
+            export.cause = Some(id);
+        }
+        all.push(export);
+    }
+    all.sort_by(|a, b| {
+        (b.severity, a.verdict)
+            .cmp(&(a.severity, b.verdict))
+            .then_with(|| name_key(&a.workload).cmp(&name_key(&b.workload)))
+            .then_with(|| a.written.cmp(&b.written))
+            .then_with(|| (a.signal, &a.id).cmp(&(b.signal, &b.id)))
+    });
+    for cause in &mut causes {
+        cause.exports.sort();
+    }
+    causes.sort_by(|a, b| {
+        (b.severity, b.exports.len(), a.verdict)
+            .cmp(&(a.severity, a.exports.len(), b.verdict))
+            .then_with(|| (&a.subject, &a.id).cmp(&(&b.subject, &b.id)))
+    });
+    Report {
+        at: now,
+        watching_since: diagnoser.node.watching_since,
+        exports: all,
+        causes,
+        events_lost: diagnoser.node.lost_total,
+        exports_forgotten: diagnoser.forgotten,
+        degraded: diagnoser.config.degraded.clone(),
+    }
+}
+
+fn name_key(workload: &Workload) -> (Option<&str>, Option<&str>, Option<&str>, Option<&str>) {
+    (
+        workload.namespace.as_deref(),
+        workload.pod.as_deref(),
+        workload.container.as_deref(),
+        workload.unit.as_deref(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(pod: &str) -> String {
+        let workload = Workload {
+            pod: Some(Arc::from(pod)),
+            ..Workload::default()
+        };
+        workload_name(&workload).to_string()
+    }
+
+    #[test]
+    fn what_controllers_append_is_taken_off() {
+        assert_eq!(of("checkout-7d9c6b5f4d-x2xkq"), "checkout");
+        assert_eq!(of("node-agent-x2xkq"), "node-agent");
+        assert_eq!(of("database-0"), "database");
+        assert_eq!(of("checkout"), "checkout");
+        assert_eq!(of("my-service-alpha"), "my-service-alpha");
+        assert_eq!(of("shop-checkout"), "shop-checkout");
+    }
+
+    #[test]
+    fn ids_stay_the_same() {
+        let key = ContainerKey(Arc::from("c1"));
+        let id = export_id(&key, None, "otel:4317", Some(Signal::Traces));
+        assert_eq!(id.len(), 12);
+        assert_eq!(id, export_id(&key, None, "otel:4317", Some(Signal::Traces)));
+        assert_ne!(id, export_id(&key, None, "otel:4317", Some(Signal::Logs)));
+        assert_ne!(id, export_id(&key, None, "otel:4318", Some(Signal::Traces)));
+    }
+}

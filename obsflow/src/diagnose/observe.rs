@@ -1,0 +1,528 @@
+//! What observations add to the facts of an exporter.
+//!
+//! A fact of failure stands until a later success of its own rung takes it away: an address was given, a handshake
+//! completed, a request was taken.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use crate::model::event::{Outcome, Protocol, TcpInfo};
+use crate::model::exchange::{Spoken, TlsOutcome};
+use crate::model::expectation::Host;
+use crate::model::observation::{
+    ConnectFailure, ConnectionEnd, DropSeen, Lookup, LookupOutcome, Observation, What,
+};
+use crate::model::time::Mono;
+
+use super::Diagnoser;
+use super::exporter::{
+    Address, Connects, Container, Destination, Dns, DropFact, Failed, FailedLookup, MAX_ADDRESSES,
+    MAX_PENDING, MAX_TRIED, Pending, Seen,
+};
+use super::joining;
+
+const EPERM: u32 = 1;
+const EACCES: u32 = 13;
+const ECONNREFUSED: u32 = 111;
+/// States of a socket whose peer ended first (`include/net/tcp_states.h`).
+const CLOSE_WAIT: u8 = 8;
+const LAST_ACK: u8 = 9;
+/// Kinds of failed searches kept side by side.
+const MAX_FAILED_LOOKUPS: usize = 6;
+
+/// Reasons for which a packet is dropped on purpose, or for want of a way back: somebody on this node decided so. Others
+/// come with healthy traffic, too (a refused SYN is `NO_SOCKET`, a keep-alive probe `TCP_OLD_SEQUENCE`).
+pub(super) const DELIBERATE: [&str; 9] = [
+    "NETFILTER_DROP",
+    "TC_INGRESS",
+    "TC_EGRESS",
+    "XDP",
+    "BPF_CGROUP_EGRESS",
+    "SOCKET_FILTER",
+    "IP_RPFILTER",
+    "XFRM_POLICY",
+    "SECURITY_HOOK",
+];
+/// No neighbour answers: the destination cannot be reached, nobody dropped anything.
+const NO_NEIGHBOUR: [&str; 3] = ["NEIGH_FAILED", "NEIGH_CREATEFAIL", "NEIGH_QUEUEFULL"];
+
+impl Diagnoser {
+    /// Takes one observation.
+    pub fn on(&mut self, observation: &Observation) {
+        self.clock(observation.at);
+        match &observation.what {
+            // The search they belong to, or the drop that ended them, tells more.
+            What::DnsQuery(_)
+            | What::DnsResponse { .. }
+            | What::DnsUnanswered { .. }
+            | What::DnsRefused { .. } => {}
+            What::Lookup(lookup) => self.lookup(observation, lookup),
+            What::Lost { count } => {
+                self.node.lost.add(observation.at);
+                self.node.lost_total += count;
+            }
+            What::Dropped(seen) if seen.packet.protocol == Protocol::Udp => self.udp_drop(observation, seen),
+            What::Request(request) => self.request(observation, request),
+            What::Exchange(exchange) => self.exchange(observation, exchange),
+            _ => self.connection(observation),
+        }
+    }
+
+    fn lookup(&mut self, observation: &Observation, lookup: &Lookup) {
+        if lookup.outcome == LookupOutcome::Resolved {
+            self.node.names.learn(&lookup.name, &lookup.ips, observation.at);
+        }
+        let Some(slot) = self.containers.of(observation) else {
+            return;
+        };
+        let Some(container) = self.containers.get_mut(slot) else {
+            return;
+        };
+        let mut mine = false;
+        for to in &mut container.destinations {
+            if joining::lookup_fits(to, lookup) {
+                mine = true;
+                to.wire.add(observation.at);
+                to.dns.search(lookup, observation.at);
+            }
+        }
+        if mine {
+            container.is_dirty = true;
+        } else {
+            container.work.add(observation.at);
+        }
+    }
+
+    /// A dropped datagram with a question in it.
+    fn udp_drop(&mut self, observation: &Observation, seen: &DropSeen) {
+        let Some(question) = seen.question.as_deref() else {
+            return;
+        };
+        if !DELIBERATE.contains(&&*seen.reason) {
+            return;
+        }
+        let Some(slot) = self.containers.of(observation) else {
+            return;
+        };
+        let Some(container) = self.containers.get_mut(slot) else {
+            return;
+        };
+        for to in &mut container.destinations {
+            if matches!(&to.host, Host::Name(host) if joining::name_fits(question, host)) {
+                to.wire.add(observation.at);
+                to.dns.drops.add(observation.at);
+                to.dns.dropped = Some(Box::new(fact(seen)));
+                container.is_dirty = true;
+            }
+        }
+    }
+
+    /// Container and destination of an observation of a connection, by its socket, else by its addresses.
+    pub(super) fn destination_of(&mut self, observation: &Observation) -> Option<(u32, u8)> {
+        if observation.cookie != 0
+            && let Some(link) = self.links.get(observation.cookie)
+            && self.containers.same(link.slot, link.generation).is_some()
+        {
+            return Some((link.slot, link.to));
+        }
+        let slot = self.containers.of(observation)?;
+        let container = self.containers.get_mut(slot)?;
+        let Some(to) = joining::of_connection(container, observation) else {
+            container.work.add(observation.at);
+            return None;
+        };
+        if !matches!(observation.what, What::ConnectFailed(_) | What::Closed(_)) {
+            self.links
+                .insert(observation.cookie, slot, container.generation, to);
+        }
+        Some((slot, to))
+    }
+
+    fn connection(&mut self, observation: &Observation) {
+        if matches!(observation.what, What::Attempt) {
+            // A new socket: the cookie of an old one cannot come again, but what was said of it may be late.
+            self.links.remove(observation.cookie);
+        }
+        let Some((slot, to)) = self.destination_of(observation) else {
+            return;
+        };
+        let link = self.links.get_mut(observation.cookie);
+        let Some(container) = self.containers.get_mut(slot) else {
+            return;
+        };
+        container.is_dirty = true;
+        let at = observation.at;
+        let peer = observation.asked.or(observation.remote);
+        let Some(destination) = container.destinations.get_mut(usize::from(to)) else {
+            return;
+        };
+        destination.wire.add(at);
+        match &observation.what {
+            What::Attempt => destination.connects.attempt(observation.cookie, peer, at),
+            What::Retransmit { count, syn: true } => {
+                destination
+                    .connects
+                    .syn_again(observation.cookie, peer, *count, at);
+            }
+            What::Retransmit { syn: false, .. } => {
+                destination.traffic.unacked.add(at);
+                destination.traffic.peer = peer.map(|peer| peer.ip().to_canonical());
+            }
+            What::Established { .. } => destination.established(observation.cookie, peer, at),
+            What::Adopted { .. } => {
+                destination.connects.adopted.add(at);
+                destination.connects.peer = peer;
+            }
+            What::ConnectFailed(failure) => {
+                destination.connects.failed(observation.cookie, peer, failure, at);
+                self.links.remove(observation.cookie);
+            }
+            What::Closed(end) => {
+                destination.traffic.closed(end, at);
+                container.closed(observation.cookie);
+                self.links.remove(observation.cookie);
+            }
+            What::TcpInfo(info) => {
+                if let Some(link) = link {
+                    let before = (link.bytes_acked, link.bytes_received);
+                    (link.bytes_acked, link.bytes_received) = (info.bytes_acked, info.bytes_received);
+                    destination.traffic.info(info, before, link.is_tls, peer, at);
+                    if destination.traffic.backoff >= STUCK {
+                        container.stuck(observation.cookie);
+                    }
+                }
+            }
+            What::Dropped(seen) => destination.tcp_drop(observation.cookie, peer, seen, at),
+            What::Tls(tls) => {
+                if tls.outcome == TlsOutcome::Established
+                    && let Some(link) = link
+                {
+                    link.is_tls = true;
+                }
+                destination.tls(observation.cookie, tls, at);
+            }
+            What::Mismatch(mismatch) => {
+                let known = matches!(
+                    (mismatch.client, mismatch.server),
+                    (
+                        Spoken::Tls | Spoken::Http1 | Spoken::Http2,
+                        Spoken::Tls | Spoken::Http1 | Spoken::Http2 | Spoken::Nothing | Spoken::Unknown
+                    )
+                );
+                if known {
+                    let mut seen = match &destination.mismatch {
+                        Some((before, seen))
+                            if (before.client, before.server) == (mismatch.client, mismatch.server) =>
+                        {
+                            *seen
+                        }
+                        _ => Seen::default(),
+                    };
+                    seen.add(at);
+                    destination.mismatch = Some((*mismatch, seen));
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Consecutive retransmission time-outs after which a connection carries nothing any more.
+pub(super) const STUCK: u32 = 3;
+
+fn fact(seen: &DropSeen) -> DropFact {
+    DropFact {
+        reason: Arc::clone(&seen.reason),
+        hook: seen.hook.clone(),
+        ifindex: seen.ifindex,
+    }
+}
+
+impl Dns {
+    fn search(&mut self, lookup: &Lookup, at: Mono) {
+        self.searches.add(at);
+        if lookup.outcome == LookupOutcome::Resolved {
+            self.ok.add(at);
+            self.failed.clear();
+            self.drops.clear();
+            self.dropped = None;
+            if self.resolved.as_deref() != Some(&*lookup.name) {
+                self.resolved = Some(Arc::clone(&lookup.name));
+            }
+            let fresh = || lookup.ips.iter().map(IpAddr::to_canonical).take(MAX_ADDRESSES);
+            if !self.addresses.iter().copied().eq(fresh()) {
+                self.addresses = fresh().collect();
+            }
+            return;
+        }
+        let kind = std::mem::discriminant(&lookup.outcome);
+        let found = self
+            .failed
+            .iter()
+            .position(|failed| std::mem::discriminant(&failed.outcome) == kind);
+        let failed = match found.and_then(|index| self.failed.get_mut(index)) {
+            Some(failed) => failed,
+            None => {
+                if self.failed.len() >= MAX_FAILED_LOOKUPS {
+                    self.failed.remove(0);
+                }
+                self.failed.push(FailedLookup {
+                    outcome: lookup.outcome,
+                    seen: Seen::default(),
+                    tried: Vec::new(),
+                    server: None,
+                });
+                let Some(failed) = self.failed.last_mut() else {
+                    return;
+                };
+                failed
+            }
+        };
+        failed.outcome = lookup.outcome;
+        failed.seen.add(at);
+        failed.server = lookup.server.or(failed.server);
+        for candidate in &lookup.candidates {
+            if failed.tried.len() >= MAX_TRIED {
+                break;
+            }
+            if !failed
+                .tried
+                .iter()
+                .any(|name| name.eq_ignore_ascii_case(&candidate.name))
+            {
+                failed.tried.push(Arc::clone(&candidate.name));
+            }
+        }
+    }
+}
+
+impl Connects {
+    fn attempt(&mut self, cookie: u64, peer: Option<SocketAddr>, at: Mono) {
+        self.attempts.add(at);
+        let Some(peer) = peer else { return };
+        self.pending.retain(|pending| pending.cookie != cookie);
+        if self.pending.len() >= MAX_PENDING {
+            self.pending.remove(0);
+        }
+        self.pending.push(Pending {
+            cookie,
+            ip: peer.ip().to_canonical(),
+            began: at,
+            syn_retransmits: 0,
+            drops: Seen::default(),
+            dropped: None,
+        });
+    }
+
+    fn syn_again(&mut self, cookie: u64, peer: Option<SocketAddr>, count: u32, at: Mono) {
+        if !self.pending.iter().any(|pending| pending.cookie == cookie) {
+            // Its beginning was not seen.
+            self.attempt(cookie, peer, at);
+        }
+        if let Some(pending) = self.pending.iter_mut().find(|pending| pending.cookie == cookie) {
+            pending.syn_retransmits = pending.syn_retransmits.max(count);
+        }
+    }
+
+    fn failed(&mut self, cookie: u64, peer: Option<SocketAddr>, failure: &ConnectFailure, at: Mono) {
+        let index = self.pending.iter().position(|pending| pending.cookie == cookie);
+        let pending = index.map(|index| self.pending.swap_remove(index));
+        if pending.is_none() {
+            // Nobody saw it begin: `connect(2)` failed before a SYN.
+            self.attempts.add(at);
+        }
+        let Some(peer) = peer else { return };
+        let drop = failure.drop.as_ref().map(fact);
+        let own = pending.and_then(|pending| pending.dropped);
+        let Some(how) = how(failure, own.is_some()) else {
+            return;
+        };
+        let ip = peer.ip().to_canonical();
+        let address = match self.failed.iter().position(|address| address.ip == ip) {
+            Some(index) => self.failed.get_mut(index),
+            None => {
+                if self.failed.len() >= MAX_ADDRESSES {
+                    self.failed.remove(0);
+                }
+                self.failed.push(Address {
+                    ip,
+                    how,
+                    seen: Seen::default(),
+                    errno: 0,
+                    syn_retransmits: 0,
+                    dropped: None,
+                });
+                self.failed.last_mut()
+            }
+        };
+        let Some(address) = address else { return };
+        if address.how != how {
+            address.how = how;
+            address.seen = Seen::default();
+            address.syn_retransmits = 0;
+            address.dropped = None;
+        }
+        address.seen.add(at);
+        address.errno = failure.errno;
+        address.syn_retransmits = address.syn_retransmits.max(failure.syn_retransmits);
+        if how == Failed::Dropped {
+            address.dropped = drop.map(Box::new).or(own).or(address.dropped.take());
+        }
+    }
+}
+
+/// What a failed attempt says of its address; `None` when it says nothing.
+fn how(failure: &ConnectFailure, dropped_on_purpose: bool) -> Option<Failed> {
+    let reason = failure.drop.as_ref().map(|drop| &*drop.reason);
+    Some(match failure.outcome {
+        Outcome::Refused => Failed::Refused,
+        Outcome::Rejected => Failed::NoEndpoints,
+        Outcome::Unreachable => Failed::Unreachable,
+        Outcome::TimedOut | Outcome::GivenUp if dropped_on_purpose => Failed::Dropped,
+        Outcome::TimedOut | Outcome::GivenUp => Failed::Unanswered,
+        Outcome::Dropped => match reason {
+            Some(reason) if DELIBERATE.contains(&reason) => Failed::Dropped,
+            _ if dropped_on_purpose => Failed::Dropped,
+            Some(reason) if NO_NEIGHBOUR.contains(&reason) => Failed::Unreachable,
+            // The kernel dropped something of it, and nobody knows why.
+            _ => Failed::Unanswered,
+        },
+        Outcome::Failed => match failure.errno {
+            EPERM | EACCES => Failed::Dropped,
+            ECONNREFUSED => Failed::Refused,
+            0 => return None,
+            _ => Failed::Unreachable,
+        },
+        Outcome::Abandoned | Outcome::Established => return None,
+    })
+}
+
+impl Destination {
+    fn established(&mut self, cookie: u64, peer: Option<SocketAddr>, at: Mono) {
+        self.connects.ok.add(at);
+        self.connects.peer = peer;
+        self.connects.pending.retain(|pending| pending.cookie != cookie);
+        self.connects.failed.clear();
+        self.dns.failed.clear();
+        self.dns.drops.clear();
+        self.dns.dropped = None;
+    }
+
+    fn tcp_drop(&mut self, cookie: u64, peer: Option<SocketAddr>, seen: &DropSeen, at: Mono) {
+        if !DELIBERATE.contains(&&*seen.reason) {
+            return;
+        }
+        if let Some(pending) = self
+            .connects
+            .pending
+            .iter_mut()
+            .find(|pending| pending.cookie == cookie)
+        {
+            pending.drops.add(at);
+            pending.dropped = Some(Box::new(fact(seen)));
+            return;
+        }
+        self.traffic.drops.add(at);
+        self.traffic.dropped = Some(Box::new(fact(seen)));
+        self.traffic.peer = peer.map(|peer| peer.ip().to_canonical());
+    }
+
+    fn tls(&mut self, cookie: u64, tls: &crate::model::exchange::Tls, at: Mono) {
+        let facts = &mut self.tls;
+        match tls.outcome {
+            TlsOutcome::Established => {
+                facts.ok.add(at);
+                facts.on = cookie;
+                facts.failed.clear();
+                facts.unanswered.clear();
+                facts.alert = None;
+                self.mismatch = None;
+                self.traffic.resets.clear();
+                self.traffic.closed.clear();
+            }
+            TlsOutcome::Failed => {
+                facts.failed.add(at);
+                facts.alert = tls.alert.or(facts.alert);
+            }
+            TlsOutcome::Unanswered => facts.unanswered.add(at),
+        }
+        if tls.sni.is_some() && facts.sni != tls.sni {
+            facts.sni.clone_from(&tls.sni);
+        }
+        if facts.alpn != tls.alpn {
+            facts.alpn.clone_from(&tls.alpn);
+        }
+    }
+}
+
+impl super::exporter::Traffic {
+    fn closed(&mut self, end: &ConnectionEnd, at: Mono) {
+        if end.bytes_received > 0 {
+            self.resets.clear();
+            self.closed.clear();
+        } else if end.rst {
+            self.resets.add(at);
+        } else if end.bytes_acked > 0 && matches!(end.last_state, CLOSE_WAIT | LAST_ACK) {
+            self.closed.add(at);
+        }
+        self.unacked.clear();
+        self.backoff = 0;
+        self.deaf_since = None;
+    }
+
+    /// Periodic state; `before` is what was sent and received until the last time.
+    fn info(&mut self, info: &TcpInfo, before: (u64, u64), is_tls: bool, peer: Option<SocketAddr>, at: Mono) {
+        let heard = info.bytes_received > before.1;
+        let went = info.bytes_acked > before.0;
+        if went {
+            self.up.add(at);
+        }
+        if heard {
+            self.down.add(at);
+            self.drops.clear();
+            self.dropped = None;
+            self.deaf_since = None;
+        } else if is_tls && went && self.deaf_since.is_none() {
+            let sent_before = u64::try_from(info.last_sent.as_nanos()).unwrap_or(u64::MAX);
+            self.deaf_since = Some(Mono(at.0.saturating_sub(sent_before)));
+        }
+        self.backoff = info.backoff;
+        if info.backoff > 0 {
+            self.peer = peer.map(|peer| peer.ip().to_canonical());
+            if !self.unacked.any() {
+                self.unacked.add(at);
+            }
+        } else if info.unacked == 0 {
+            self.unacked.clear();
+        }
+    }
+}
+
+impl Container {
+    /// A connection is no more: what was asked on it will not be answered, and nothing travels on it.
+    fn closed(&mut self, cookie: u64) {
+        for exporter in &mut self.exporters {
+            exporter
+                .accepted
+                .waiting
+                .retain(|waiting| waiting.cookie != cookie);
+            if exporter.accepted.on == cookie {
+                exporter.accepted.on = 0;
+            }
+        }
+        for to in &mut self.destinations {
+            if to.tls.on == cookie {
+                to.tls.on = 0;
+            }
+        }
+    }
+
+    /// A connection hears nothing any more: what fails beside it matters.
+    fn stuck(&mut self, cookie: u64) {
+        for exporter in &mut self.exporters {
+            if exporter.accepted.on == cookie {
+                exporter.accepted.on = 0;
+            }
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! `healthy`, `idle`, `unknown`: nothing fails.
+
+use super::{Finding, Rule};
+use crate::diagnose::evidence::Told;
+use crate::model::verdict::{Rung, VerdictId};
+
+pub(super) const RULE: Rule = Rule {
+    id: VerdictId::Healthy,
+    fires: |case| {
+        let accepted = &case.exporter.accepted;
+        let since = if accepted.ok.any() {
+            accepted.ok.first
+        } else {
+            // Inside TLS: a handshake that came through, application data both ways.
+            case.to?.tls.ok.last().filter(|_| !accepted.rejected.any())?
+        };
+        Some(Finding::new(VerdictId::Healthy, Rung::Accepted, since))
+    },
+    tells: |case, told| {
+        let accepted = &case.exporter.accepted;
+        if accepted.ok.any() {
+            let answer = match (&accepted.request, accepted.status) {
+                (Some(request), status) => told.request(request, status),
+                (None, _) => "requests taken".to_owned(),
+            };
+            told.seen("status", answer, accepted.ok);
+        } else if let Some(to) = case.to {
+            let sni = match &to.tls.sni {
+                Some(sni) => format!(" (SNI {sni})"),
+                None => String::new(),
+            };
+            told.seen(
+                "tls",
+                format!("TLS handshakes came through{sni}; what is said inside is not visible"),
+                to.tls.ok,
+            );
+        }
+    },
+};
+
+pub(super) const IDLE: Rule = Rule {
+    id: VerdictId::Idle,
+    fires: |case| {
+        let to = case.to?;
+        let since = case.watched_since();
+        let quiet = !to.wire.any() && case.now.since(since) >= case.window();
+        quiet.then(|| Finding::new(VerdictId::Idle, Rung::Configured, since))
+    },
+    tells: |case, told| {
+        told.fact(
+            "wire",
+            format!(
+                "nothing of it on the wire in {}, and nothing says that there is something to send",
+                Told::duration(case.now.since(case.watched_since()))
+            ),
+        );
+    },
+};
+
+pub(super) const UNKNOWN: Rule = Rule {
+    id: VerdictId::Unknown,
+    fires: |case| {
+        Some(Finding::new(
+            VerdictId::Unknown,
+            Rung::Configured,
+            case.watched_since(),
+        ))
+    },
+    tells: |case, told| {
+        let watched = Told::duration(case.now.since(case.watched_since()));
+        let missing = match case.to {
+            None => "where it sends to is not known",
+            Some(to) if to.connects.ok.any() || to.connects.adopted.any() => {
+                "a connection, and no request on it that could be read"
+            }
+            Some(to) if to.connects.attempts.any() => "an attempt to connect without an outcome yet",
+            Some(to) if to.dns.searches.any() => "a look-up, and no attempt to connect yet",
+            Some(_) => "nothing of it on the wire yet",
+        };
+        told.fact("missing", format!("{missing}; watched for {watched}"));
+    },
+};
