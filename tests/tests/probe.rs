@@ -33,9 +33,7 @@ impl<'a> Client<'a> {
     }
 
     fn request(&self, transport: Transport, tls: bool, host: &str, port: u16) -> Request {
-        let host = host
-            .parse()
-            .map_or_else(|_| Host::Name(host.into()), Host::Ip);
+        let host = host.parse().map_or_else(|_| Host::Name(host.into()), Host::Ip);
         Request {
             proc: "/proc".into(),
             pid: self.process.pid(),
@@ -71,7 +69,10 @@ fn check(request: &Request) -> Result<Findings> {
     let began = Instant::now();
     let findings = probe::run(request, &limits, |check| eprintln!("{check:?}"))?;
     eprintln!("{:?}: {:#?}", findings.works, findings.conclusion);
-    assert!(began.elapsed() < limits.total + Duration::from_secs(1), "{findings:#?}");
+    assert!(
+        began.elapsed() < limits.total + Duration::from_secs(1),
+        "{findings:#?}"
+    );
     assert!(!findings.conclusion.is_empty(), "{findings:#?}");
     Ok(findings)
 }
@@ -103,12 +104,16 @@ fn what_works_is_said_and_what_arrives_is_empty() -> Result<()> {
     says(&findings, Some(true), "takes an empty export (HTTP 200)");
     let resolved = find(&findings, Step::ResolveAsConfigured)?;
     assert!(
-        resolved.detail.contains(&format!("{} ", collector.pod.v4)) || resolved.detail.contains(&format!("{},", collector.pod.v4)),
+        resolved.detail.contains(&format!("{} ", collector.pod.v4))
+            || resolved.detail.contains(&format!("{},", collector.pod.v4)),
         "{resolved:?}"
     );
     assert!(resolved.detail.ends_with(&format!(" as {NAME}")), "{resolved:?}");
     let connects = findings.checks.iter().filter(|check| check.step == Step::Connect);
-    assert!(connects.clone().all(|check| check.outcome == Outcome::Ok), "{findings:#?}");
+    assert!(
+        connects.clone().all(|check| check.outcome == Outcome::Ok),
+        "{findings:#?}"
+    );
     assert_eq!(connects.count(), 2, "one for each family: {findings:#?}");
     says(
         &client.grpc(NAME, otlp::GRPC)?,
@@ -122,17 +127,27 @@ fn what_works_is_said_and_what_arrives_is_empty() -> Result<()> {
     // Credentials are never sent; to be asked for them is to have arrived.
     collector.answer(otlp::Transport::Http, "status=401")?;
     let findings = client.http(NAME, otlp::HTTP)?;
-    says(&findings, Some(true), "is reachable and asks for credentials (HTTP 401)");
+    says(
+        &findings,
+        Some(true),
+        "is reachable and asks for credentials (HTTP 401)",
+    );
     collector.answer(otlp::Transport::Grpc, "status=16")?;
     let findings = client.grpc(NAME, otlp::GRPC)?;
-    says(&findings, Some(true), "asks for credentials (grpc-status 16 (UNAUTHENTICATED))");
+    says(
+        &findings,
+        Some(true),
+        "asks for credentials (grpc-status 16 (UNAUTHENTICATED))",
+    );
     collector.answer(otlp::Transport::Http, "status=503")?;
     says(&client.http(NAME, otlp::HTTP)?, Some(false), "HTTP 503");
     collector.answer(otlp::Transport::Http, "never")?;
     let findings = client.http(NAME, otlp::HTTP)?;
     assert_eq!(findings.works, Some(false));
     assert!(
-        find(&findings, Step::ExportHttpProtobuf)?.detail.starts_with("no answer in 3.0 s"),
+        find(&findings, Step::ExportHttpProtobuf)?
+            .detail
+            .starts_with("no answer in 3.0 s"),
         "{findings:#?}"
     );
     Ok(())
@@ -174,7 +189,11 @@ fn a_path_that_is_doubled_is_told() -> Result<()> {
     let client = Client::start(&pod)?;
     let mut request = client.request(Transport::HttpProtobuf, false, NAME, otlp::HTTP);
     request.endpoint.path = Some("/v1/traces/v1/traces".into());
-    says(&check(&request)?, Some(false), "is refused at /v1/traces/v1/traces and taken at");
+    says(
+        &check(&request)?,
+        Some(false),
+        "is refused at /v1/traces/v1/traces and taken at",
+    );
     Ok(())
 }
 
@@ -202,8 +221,15 @@ fn names_are_resolved_as_the_pod_would() -> Result<()> {
         "NXDOMAIN for otel-collector.observability.svc.ec2.internal, otel-collector.observability.svc"
     );
     let findings = client.http("no-such-thing.observability.svc", otlp::HTTP)?;
-    says(&findings, Some(false), "No form of no-such-thing.observability.svc resolves");
-    assert_eq!(find(&findings, Step::ExportHttpProtobuf)?.outcome, Outcome::Skipped);
+    says(
+        &findings,
+        Some(false),
+        "No form of no-such-thing.observability.svc resolves",
+    );
+    assert_eq!(
+        find(&findings, Step::ExportHttpProtobuf)?.outcome,
+        Outcome::Skipped
+    );
     let findings = client.http("collector.servfail.example", otlp::HTTP)?;
     says(&findings, Some(false), "SERVFAIL");
     // The pod's own files, not the node's.
@@ -218,7 +244,9 @@ fn names_are_resolved_as_the_pod_would() -> Result<()> {
     let findings = client.http("otel-collector.observability.svc", otlp::HTTP)?;
     says(&findings, Some(false), "No name server answers the pod");
     assert!(
-        find(&findings, Step::ResolveAsConfigured)?.detail.starts_with("ECONNREFUSED"),
+        find(&findings, Step::ResolveAsConfigured)?
+            .detail
+            .starts_with("ECONNREFUSED"),
         "{findings:#?}"
     );
     Ok(())
@@ -241,7 +269,11 @@ fn connections_that_fail_are_told_apart_in_bounded_time() -> Result<()> {
     let v4 = collector.pod.v4.to_string();
     collector.stop();
     let findings = client.http(&v4, otlp::HTTP)?;
-    says(&findings, Some(false), &format!("Connections to port 4318 are refused by {v4}"));
+    says(
+        &findings,
+        Some(false),
+        &format!("Connections to port 4318 are refused by {v4}"),
+    );
     collector.restart()?;
     let broken = fault::apply(
         &collector.pod.netns,
@@ -257,7 +289,11 @@ fn connections_that_fail_are_told_apart_in_bounded_time() -> Result<()> {
     let findings = client.http(NAME, otlp::HTTP)?;
     says(&findings, Some(false), "gRPC answers on port 4317");
     broken.heal()?;
-    says(&client.http(NAME, otlp::HTTP)?, Some(true), "takes an empty export");
+    says(
+        &client.http(NAME, otlp::HTTP)?,
+        Some(true),
+        "takes an empty export",
+    );
     let gone = fault::apply(&pod.netns, Fault::NoRoute)?;
     let findings = client.http(&v4, otlp::HTTP)?;
     says(&findings, Some(false), "ENETUNREACH");
@@ -268,7 +304,11 @@ fn connections_that_fail_are_told_apart_in_bounded_time() -> Result<()> {
         &[collector.pod.v4.into(), IpAddr::V4(pod.v4)],
     )?;
     let findings = client.http("half.observability.svc.cluster.local", otlp::HTTP)?;
-    says(&findings, Some(true), "Not every address takes connections on port 4318");
+    says(
+        &findings,
+        Some(true),
+        "Not every address takes connections on port 4318",
+    );
     Ok(())
 }
 
@@ -282,16 +322,26 @@ fn tls_is_told_with_the_certificate() -> Result<()> {
     let client = Client::start(&pod)?;
     // Nobody on this node knows the authority: that is told, and the rest is tried all the same.
     let findings = client.https(NAME, otlp::HTTP)?;
-    says(&findings, None, "The certificate is signed by nobody that this node trusts");
+    says(
+        &findings,
+        None,
+        "The certificate is signed by nobody that this node trusts",
+    );
     let handshake = find(&findings, Step::Tls)?;
     assert_eq!(handshake.outcome, Outcome::Failed);
     assert!(
-        handshake.detail.contains(&format!("for {NAME}, issued by CN=the lab's authority")),
+        handshake
+            .detail
+            .contains(&format!("for {NAME}, issued by CN=the lab's authority")),
         "{handshake:?}"
     );
     assert_eq!(find(&findings, Step::ExportHttpProtobuf)?.outcome, Outcome::Ok);
     let findings = check(&client.request(Transport::Grpc, true, NAME, otlp::GRPC))?;
-    assert_eq!(find(&findings, Step::ExportGrpc)?.outcome, Outcome::Ok, "{findings:#?}");
+    assert_eq!(
+        find(&findings, Step::ExportGrpc)?.outcome,
+        Outcome::Ok,
+        "{findings:#?}"
+    );
     let findings = client.http(NAME, otlp::HTTP)?;
     says(
         &findings,
@@ -299,13 +349,26 @@ fn tls_is_told_with_the_certificate() -> Result<()> {
         &format!("Port 4318 wants TLS: use https://{NAME}:4318/v1/traces."),
     );
     let findings = client.grpc(NAME, otlp::GRPC)?;
-    says(&findings, Some(false), &format!("Port 4317 wants TLS: use https://{NAME}:4317."));
-    for (transport, port) in [(Transport::HttpProtobuf, otlp::HTTP), (Transport::Grpc, otlp::GRPC)] {
+    says(
+        &findings,
+        Some(false),
+        &format!("Port 4317 wants TLS: use https://{NAME}:4317."),
+    );
+    for (transport, port) in [
+        (Transport::HttpProtobuf, otlp::HTTP),
+        (Transport::Grpc, otlp::GRPC),
+    ] {
         let findings = check(&client.request(transport, true, &plain.name, port))?;
-        says(&findings, Some(false), &format!("Port {port} does not speak TLS: use http://{}", plain.name));
+        says(
+            &findings,
+            Some(false),
+            &format!("Port {port} does not speak TLS: use http://{}", plain.name),
+        );
     }
     let wrong = client.https(&tls.collector.pod.v4.to_string(), otlp::HTTP)?;
-    assert_eq!(wrong.works.unwrap_or_default(), false, "{wrong:#?}");
+    let handshake = find(&wrong, Step::Tls)?;
+    assert!(handshake.detail.contains(&format!("for {NAME}")), "{handshake:?}");
+    assert_ne!(wrong.works, Some(true), "{wrong:#?}");
     let mutual = TlsCollector::start(&lab, "mutual", &authority, Some(&authority))?;
     let findings = client.https(&mutual.collector.name, otlp::HTTP)?;
     says(&findings, Some(false), "The server asks for a client certificate");

@@ -12,12 +12,15 @@ mod conclude;
 mod dns;
 mod export;
 mod hosts;
+mod own;
 mod plan;
 mod pod;
 mod resolv_conf;
 mod resolve;
 mod tls;
 mod wire;
+
+pub use own::is_own;
 
 use std::path::PathBuf;
 use std::sync::Arc;
