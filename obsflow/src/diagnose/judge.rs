@@ -149,6 +149,10 @@ impl Diagnoser {
             id: Arc::clone(&exporter.id),
             container: container.key.clone(),
             workload: Arc::clone(&container.workload),
+            pid: (container.pid != 0).then_some(container.pid),
+            proxy: container
+                .destination(exporter.proxy)
+                .map(|proxy| format!("{}:{}", proxy.host, proxy.port).into()),
             signal: exporter.signal,
             endpoint: exporter.endpoint.clone().or_else(|| seen_endpoint(&case)),
             written: Arc::clone(&exporter.written),

@@ -266,6 +266,10 @@ pub struct Export {
     pub container: ContainerKey,
     /// Whose.
     pub workload: Arc<Workload>,
+    /// A process of the container: the one that configuration was read of, or that was seen to send; it may be gone.
+    pub pid: Option<u32>,
+    /// The proxy its environment names for this endpoint, `host:port`.
+    pub proxy: Option<Arc<str>>,
     /// The signal; `None` when it is not known, or for all of them.
     pub signal: Option<Signal>,
     /// Where to.

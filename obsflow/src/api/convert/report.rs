@@ -100,6 +100,8 @@ fn export_to(export: &Export, clock: Clock) -> v1::Export {
         id: export.id.to_string(),
         container: export.container.to_string(),
         workload: Some(workload_to(&export.workload)),
+        pid: export.pid,
+        proxy: text(export.proxy.as_ref()),
         signal: export.signal.map(|signal| signal.name().to_owned()),
         endpoint: export.endpoint.as_ref().map(endpoint_to),
         written: export.written.to_string(),
@@ -134,6 +136,8 @@ fn export_from(export: v1::Export) -> Result<Export, ConvertError> {
         workload: Arc::new(workload_from(
             export.workload.ok_or(ConvertError::Missing("workload"))?,
         )?),
+        pid: export.pid,
+        proxy: shared(export.proxy),
         signal: signal_from(export.signal.as_deref())?,
         endpoint: export.endpoint.map(endpoint_from).transpose()?,
         written: export.written.into(),

@@ -149,6 +149,7 @@ fn list<S: Strategy>(of: S) -> impl Strategy<Value = Vec<S::Value>> {
 prop_compose! {
     fn export()(
         (id, container, written, workload) in (text(), text(), text(), workload()),
+        (pid, proxy) in (of(any::<u32>()), of(text())),
         (signal, endpoint, source) in (of(select(Signal::ALL.to_vec())), of(endpoint()), source()),
         leg in select(vec![Leg::Direct, Leg::ToSidecar, Leg::Sidecar]),
         (rungs, verdict, reason, severity) in (rungs(), verdict(), of(text()), severity()),
@@ -156,7 +157,7 @@ prop_compose! {
         (evidence, advice, cause) in (list(evidence()), list(text()), of(text())),
     ) -> Export {
         Export {
-            id, container: ContainerKey(container), workload: Arc::new(workload), signal, endpoint, written, source, leg,
+            id, container: ContainerKey(container), workload: Arc::new(workload), pid, proxy, signal, endpoint, written, source, leg,
             rungs, verdict, reason, severity, since, flaps, evidence, advice, last_success, cause,
         }
     }
@@ -223,6 +224,8 @@ pub(in crate::api) fn sample_report() -> Report {
                 pod: Some("checkout-1".into()),
                 ..Workload::default()
             }),
+            pid: Some(4711),
+            proxy: None,
             signal: Some(Signal::Traces),
             endpoint: Some(Endpoint {
                 host: Host::Name("otel-colector.observability".into()),

@@ -97,6 +97,8 @@ pub(super) fn healthy(id: u32, workload: Workload) -> Export {
         id: format!("{id:012x}").into(),
         container: ContainerKey("5d".repeat(32).into()),
         workload: Arc::new(workload),
+        pid: Some(4711),
+        proxy: None,
         signal: Some(Signal::Traces),
         written: endpoint.to_string().into(),
         endpoint: Some(endpoint),
