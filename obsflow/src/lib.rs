@@ -12,6 +12,7 @@ pub mod config;
 pub mod correlate;
 pub mod decode;
 pub mod diagnose;
+pub mod expect;
 pub mod filter;
 pub mod flow;
 pub mod kernel;

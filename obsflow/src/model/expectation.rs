@@ -96,7 +96,9 @@ pub enum Source {
     OtelConfig(Arc<str>),
     /// obsflow's configuration.
     Config,
-    /// OpenTelemetry's defaults: an exporter is there and nothing is configured. Says what proves the exporter.
+    /// OpenTelemetry's defaults: an exporter is there and nothing is configured. Says what proves the exporter. Where
+    /// that is a Go module it is no reason to miss anything: containerd, kube-apiserver, Prometheus and many more are
+    /// built with an exporter that is off unless their own configuration turns it on. An injected agent does export.
     Default(Arc<str>),
     /// Seen on the wire; nothing configures it as far as is known.
     Wire,
@@ -219,7 +221,8 @@ pub struct Container {
     pub proofs: Vec<SenderProof>,
     /// Its exporters.
     pub expectations: Vec<Expectation>,
-    /// Its environment could not be read: why, and what that hides.
+    /// Its environment (or OpenTelemetry's configuration file) could not be read: why, and what that hides. Without
+    /// expectations it says only that something may be hidden: servers that give themselves titles are no exporters.
     pub unreadable: Option<Arc<str>>,
 }
 
