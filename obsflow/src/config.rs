@@ -1,5 +1,7 @@
 //! What to do, checked: everything after this may rely on it.
 
+mod doctor;
+
 use std::collections::BTreeSet;
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
@@ -13,11 +15,16 @@ use crate::api::{Address, AddressError};
 use crate::cli::{self, AttachArg, CommandArgs, LiveArgs, OnOff, OutputArgs, StatusFormat, WindowArgs};
 use crate::filter::{self, FilterError, FilterSet};
 use crate::kernel::hooks::Hook;
+use crate::sinks::doctor::WorkloadError;
 use crate::sinks::{Format, PrinterOptions, Selector};
+
+pub use doctor::{Doctor, WATCH_FOR};
 
 /// A command to run.
 #[derive(Clone, Debug)]
 pub enum Command {
+    /// `obsflow doctor`
+    Doctor(Box<Doctor>),
     /// `obsflow observe`
     Observe(Box<Observe>),
     /// `obsflow status`
@@ -149,6 +156,9 @@ pub enum ConfigError {
         /// What is wrong.
         error: AddressError,
     },
+    /// A workload.
+    #[error(transparent)]
+    Workload(#[from] WorkloadError),
     /// Two flags that exclude each other.
     #[error("cannot set both {0} and {1}")]
     Both(&'static str, &'static str),
@@ -248,6 +258,7 @@ impl Command {
                     },
                 }))
             }
+            CommandArgs::Doctor(args) => Self::Doctor(Box::new(Doctor::new(*args)?)),
             CommandArgs::Status(args) => Self::Status(Status {
                 whom: match &args.server {
                     Some(address) => Whom::Agent(server(address)?),
@@ -404,8 +415,8 @@ fn check_order(since: Option<Timestamp>, until: Option<Timestamp>) -> Result<(),
     }
 }
 
-fn printer(args: &OutputArgs) -> PrinterOptions {
-    let wants_colour = match args.color {
+fn wants_colour(choice: clap::ColorChoice) -> bool {
+    match choice {
         clap::ColorChoice::Always => true,
         clap::ColorChoice::Never => false,
         clap::ColorChoice::Auto => {
@@ -413,13 +424,16 @@ fn printer(args: &OutputArgs) -> PrinterOptions {
             let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
             std::io::stdout().is_terminal() && !set("NO_COLOR") && !dumb
         }
-    };
+    }
+}
+
+fn printer(args: &OutputArgs) -> PrinterOptions {
     PrinterOptions {
         format: args.output,
         time_format: args.time_format,
         node_name: args.print_node_name,
         // Columns are padded by their length, which colours would change.
-        color: wants_colour && matches!(args.output, Format::Compact | Format::Dict),
+        color: wants_colour(args.color) && matches!(args.output, Format::Compact | Format::Dict),
         ip_translation: args.ip_translation && !args.numeric,
     }
 }

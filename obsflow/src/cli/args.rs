@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use super::doctor::DoctorArgs;
 use super::filters::FilterArgs;
 use crate::sinks::{Format, TimeFormat};
 
@@ -47,6 +48,11 @@ pub struct Cli {
 /// The commands.
 #[derive(Clone, Debug, Subcommand)]
 pub enum CommandArgs {
+    /// Say for each exporter whether telemetry arrives, or what fails, with proof and advice
+    ///
+    /// Watches this node for a while and prints, for everything that exports telemetry, the first step that failed, the
+    /// evidence and what to do. Changes nothing of what it looks at.
+    Doctor(Box<DoctorArgs>),
     /// Show flows: DNS look-ups, connections to telemetry ports, drops
     ///
     /// Watches this node from now on and prints what happens, until Ctrl-C or until --last or --first is reached.

@@ -1,6 +1,7 @@
 //! The command line. Arguments only parse here; [`crate::config`] makes sense of them.
 
 mod args;
+mod doctor;
 mod filters;
 pub mod time;
 
@@ -19,6 +20,7 @@ pub use args::{
     AttachArg, Cli, CommandArgs, LiveArgs, ManArgs, ObserveArgs, OnOff, OutputArgs, RecordArgs, ReplayArgs,
     StatusArgs, StatusFormat, WindowArgs,
 };
+pub use doctor::{DoctorArgs, DoctorFormat};
 pub use filters::FilterArgs;
 
 use crate::config::Command;

@@ -342,3 +342,45 @@ fn status_asks_an_agent_unless_something_else_is_asked_for() {
     assert!(error("status --server tcp://1.2.3.4:5").contains("write unix:///PATH"));
     assert!(error("status --server unix:///run/x.sock --cost").contains("cannot be used with"));
 }
+
+#[test]
+fn doctor_watches_everything_for_a_while() {
+    let Ok(Command::Doctor(doctor)) = run("doctor") else {
+        panic!("another command")
+    };
+    assert!(doctor.workloads.is_all() && !doctor.watch);
+    assert_eq!((doctor.watch_for, doctor.whom), (None, Whom::AgentIfThere));
+    let Ok(Command::Doctor(doctor)) = run("doctor shop/checkout nginx --for 2m --watch --log-level info")
+    else {
+        panic!("another command")
+    };
+    assert!(!doctor.workloads.is_all() && doctor.watch);
+    assert_eq!(doctor.whom, Whom::AgentIfThere);
+    assert_eq!(doctor.watch_for, Some(Duration::from_secs(120)));
+    // Who says where to attach is not answered by an agent that attached elsewhere.
+    for line in [
+        "doctor --attach root",
+        "doctor --ports 4317",
+        "doctor --without-hook drops",
+    ] {
+        let Ok(Command::Doctor(doctor)) = run(line) else {
+            panic!("another command")
+        };
+        assert_eq!(doctor.whom, Whom::Own, "{line}");
+    }
+}
+
+#[test]
+fn doctor_says_what_is_wrong_with_its_arguments() {
+    for (line, part) in [
+        ("doctor deploy/checkout", "NAMESPACE/checkout"),
+        ("doctor a/b/c", "more than one slash"),
+        ("doctor --for never", "--for: \"never\" is not a duration"),
+        ("doctor --for 0s", "is not a duration"),
+        ("doctor -o yaml", "possible values: table, wide, json"),
+        ("doctor --server host:4317", "unix:///"),
+    ] {
+        let error = error(line);
+        assert!(error.contains(part), "{line}: {error}");
+    }
+}

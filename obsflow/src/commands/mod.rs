@@ -1,5 +1,6 @@
 //! What each command does, once its arguments make sense.
 
+mod doctor;
 mod observe;
 mod record;
 mod replay;
@@ -16,24 +17,32 @@ use crate::cli::{self, EXIT_FAILURE, EXIT_OK};
 use crate::config::Command;
 use crate::kernel::hooks::{Hook, State};
 use crate::session::{Session, Stop};
+use crate::sinks::doctor::EXIT_UNKNOWN;
 
-/// Runs a command. Errors become one line on stderr and exit code 1.
+/// Runs a command. Errors become one line on stderr and exit code 1, of `doctor` 3.
 #[must_use]
 pub fn run(command: Command) -> ExitCode {
     log_to_stderr(&command);
+    // Of doctor, 1 says that something fails.
+    let failure = match &command {
+        Command::Doctor(_) => EXIT_UNKNOWN,
+        _ => EXIT_FAILURE,
+    };
+    let ok = |done: anyhow::Result<()>| done.map(|()| EXIT_OK);
     let done = match command {
-        Command::Observe(config) => observe::run(&config),
-        Command::Status(config) => status::run(&config),
-        Command::Record(config) => record::run(&config),
-        Command::Replay(config) => replay::run(&config),
-        Command::Completions(shell) => print(|out| cli::completions(shell, out).map(|_| ())),
-        Command::Man(dir) => print(|out| cli::man(dir.as_deref(), out)),
+        Command::Doctor(config) => doctor::run(&config),
+        Command::Observe(config) => ok(observe::run(&config)),
+        Command::Status(config) => ok(status::run(&config)),
+        Command::Record(config) => ok(record::run(&config)),
+        Command::Replay(config) => ok(replay::run(&config)),
+        Command::Completions(shell) => ok(print(|out| cli::completions(shell, out).map(|_| ()))),
+        Command::Man(dir) => ok(print(|out| cli::man(dir.as_deref(), out))),
     };
     match done {
-        Ok(()) => ExitCode::from(EXIT_OK),
+        Ok(code) => ExitCode::from(code),
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "obsflow: {}", one_line(&error));
-            ExitCode::from(EXIT_FAILURE)
+            ExitCode::from(failure)
         }
     }
 }
@@ -66,6 +75,7 @@ fn print(write: impl FnOnce(&mut dyn std::io::Write) -> std::io::Result<()>) -> 
 /// What obsflow says about itself goes to stderr, at the level asked for.
 fn log_to_stderr(command: &Command) {
     let (own, kernel) = match command {
+        Command::Doctor(config) => (config.live.log_level, config.live.kernel_log),
         Command::Observe(config) => (config.live.log_level, config.live.kernel_log),
         Command::Status(config) => (config.live.log_level, config.live.kernel_log),
         Command::Record(config) => (config.live.log_level, config.live.kernel_log),

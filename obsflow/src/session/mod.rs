@@ -2,12 +2,12 @@
 //! through the pipeline to a sink. Synchronous, on one thread; the ring buffer is the queue in front of it, and what it
 //! cannot hold is counted by the kernel side.
 
-mod watch;
-
+pub mod diagnosis;
 mod made;
 mod place;
 mod running;
 pub mod status;
+mod watch;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::File;

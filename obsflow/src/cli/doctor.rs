@@ -1,0 +1,71 @@
+//! Arguments of `obsflow doctor`.
+
+use clap::{Args, ValueEnum};
+
+use super::args::LiveArgs;
+
+const ABOUT: &str = "\
+Examples:
+  Everything on this node that fails to export:
+      obsflow doctor
+  One workload, longer:
+      obsflow doctor shop/checkout --for 2m
+  A whole namespace, until Ctrl-C:
+      obsflow doctor shop/ --watch
+  For programs:
+      obsflow doctor -o json | jq '.exports[] | select(.rungs.accepted != \"ok\")'
+
+Exit codes:
+  0  nothing fails: healthy, idle, or switched off
+  1  something fails, in a container that is just starting, too
+  2  the command line makes no sense
+  3  it could not be told, and nothing that could be told fails";
+
+/// `obsflow doctor`
+#[derive(Clone, Debug, Args)]
+#[command(after_help = ABOUT)]
+pub struct DoctorArgs {
+    /// Which workloads: namespace/pod, pod or unit, each the beginning of a name, or namespace/ for all of it; without any, all
+    /// of this node
+    #[arg(value_name = "WORKLOAD")]
+    pub workloads: Vec<String>,
+    /// Watch for this time before saying what is wrong [default: 30s; none with an agent, which watches all the time]
+    #[arg(long = "for", value_name = "DURATION")]
+    pub watch_for: Option<String>,
+    /// Go on and show every change, until Ctrl-C
+    #[arg(short, long)]
+    pub watch: bool,
+    /// List what is healthy, too
+    #[arg(long)]
+    pub all: bool,
+    /// Output format
+    #[arg(short, long, value_enum, default_value = "table", value_name = "FORMAT")]
+    pub output: DoctorFormat,
+    /// Colours: auto (on a terminal, unless NO_COLOR is set), always or never
+    #[arg(
+        long,
+        value_name = "WHEN",
+        value_enum,
+        default_value = "auto",
+        hide_possible_values = true
+    )]
+    pub color: clap::ColorChoice,
+    /// Ask the agent at this address, unix:///path [default: the agent of this node if one runs, else this command watches by
+    /// itself]
+    #[arg(long, value_name = "ADDRESS")]
+    pub server: Option<String>,
+    /// From where.
+    #[command(flatten)]
+    pub live: LiveArgs,
+}
+
+/// Formats of `obsflow doctor`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DoctorFormat {
+    /// For people: what fails first, with its proof and what to do
+    Table,
+    /// For people: a line for each exporter, with every column
+    Wide,
+    /// For programs: see docs/doctor.md
+    Json,
+}
