@@ -11,8 +11,8 @@ use super::aging::Aging;
 use super::names::Names;
 use super::owner::{Ends, Owner};
 use crate::decode::dns::stream::DnsStream;
+use crate::decode::http::{Conversation, Said};
 use crate::model::event::{Close, Direction, Endpoints, Outcome, PacketDrop, TcpInfo, TcpState};
-use crate::model::exchange::Spoken;
 use crate::model::observation::{ConnectFailure, ConnectionEnd, DropSeen, Observation, What};
 use crate::model::time::Mono;
 
@@ -20,8 +20,6 @@ const ECONNRESET: u32 = 104;
 const ETIMEDOUT: u32 = 110;
 /// The SYN flag of a TCP header.
 const SYN: u8 = 2;
-/// Bytes of a stream that tell its protocol.
-const FIRST_BYTES: usize = 16;
 
 /// A connection under way.
 #[derive(Debug)]
@@ -32,16 +30,8 @@ pub(super) struct Connection {
     /// The key of [`Connections::attempts`] it has, until its local port is known.
     attempt: Option<(IpAddr, SocketAddr)>,
     drop: Option<Box<DropSeen>>,
-    sent: First,
-    received: First,
-}
-
-/// The beginning of one direction.
-#[derive(Debug, Default)]
-struct First {
-    spoken: Spoken,
-    bytes: [u8; FIRST_BYTES],
-    len: u8,
+    /// What was said on it, once stream bytes came.
+    pub(super) conversation: Option<Box<Conversation>>,
 }
 
 /// Streams of one DNS-over-TCP connection.
@@ -55,7 +45,7 @@ pub(super) struct DnsStreams {
 /// of it.
 #[derive(Debug)]
 pub(super) struct Connections {
-    by_cookie: HashMap<u64, Box<Connection>>,
+    pub(super) by_cookie: HashMap<u64, Box<Connection>>,
     oldest: VecDeque<(u64, u64)>,
     /// By local address, for packets that lost their socket.
     by_local: HashMap<SocketAddr, u64>,
@@ -68,6 +58,9 @@ pub(super) struct Connections {
     capacity: usize,
     drop_memory: Duration,
     forgotten: u64,
+    /// Room for what one segment tells.
+    pub(super) said: Vec<Said>,
+    pub(super) exchanges_forgotten: u64,
 }
 
 impl Connections {
@@ -83,6 +76,8 @@ impl Connections {
             capacity: capacity.max(1),
             drop_memory,
             forgotten: 0,
+            said: Vec::new(),
+            exchanges_forgotten: 0,
         }
     }
 
@@ -172,7 +167,15 @@ impl Connections {
     }
 
     /// A connection or an attempt ended.
-    pub(super) fn close(&mut self, mut owner: Owner, close: &Close, names: &Names, at: Mono) -> Observation {
+    pub(super) fn close(
+        &mut self,
+        mut owner: Owner,
+        close: &Close,
+        names: &Names,
+        at: Mono,
+        out: &mut Vec<Observation>,
+    ) {
+        let mut conversation = None;
         let mut ends = Ends::new(close.ends, close.asked);
         let mut dropped = None;
         self.dns.remove(&owner.cookie);
@@ -182,8 +185,12 @@ impl Connections {
             ends.asked = ends.asked.or(known.ends.asked);
             ends.name = known.ends.name;
             dropped = known.drop;
+            conversation = known.conversation;
         }
         let ends = named(&owner, ends, names, at);
+        if let Some(conversation) = conversation {
+            self.end_of(*conversation, &owner, &ends, close, at, out);
+        }
         if close.outcome == Outcome::Established {
             let end = ConnectionEnd {
                 duration: close.duration,
@@ -195,7 +202,8 @@ impl Connections {
                 last_state: close.last_state,
                 rst: close.rst,
             };
-            return owner.observe(at, ends, What::Closed(Box::new(end)));
+            out.push(owner.observe(at, ends, What::Closed(Box::new(end))));
+            return;
         }
         let dropped = dropped
             .map(|d| *d)
@@ -212,31 +220,7 @@ impl Connections {
             syn_retransmits: close.syn_retransmits,
             drop,
         };
-        owner.observe(at, ends, What::ConnectFailed(Box::new(failure)))
-    }
-
-    /// Stream bytes: what protocol is it?
-    pub(super) fn payload(
-        &mut self,
-        cookie: u64,
-        direction: Direction,
-        offset: u64,
-        late: bool,
-        bytes: &[u8],
-    ) {
-        let Some(connection) = self.by_cookie.get_mut(&cookie) else {
-            return;
-        };
-        let first = match direction {
-            Direction::Egress => &mut connection.sent,
-            Direction::Ingress => &mut connection.received,
-        };
-        first.see(offset, late, bytes);
-    }
-
-    /// What the two directions of a connection speak: sent, received.
-    pub(super) fn spoken(&self, cookie: u64) -> Option<(Spoken, Spoken)> {
-        self.get(cookie).map(|c| (c.sent.spoken, c.received.spoken))
+        out.push(owner.observe(at, ends, What::ConnectFailed(Box::new(failure))));
     }
 
     /// The connection that a dropped TCP packet is of, and which way it went: by its socket, by both addresses, or, for
@@ -376,8 +360,7 @@ impl Connections {
                 serial,
                 attempt,
                 drop: None,
-                sent: First::default(),
-                received: First::default(),
+                conversation: None,
             }),
         );
         self.oldest.push_back((cookie, serial));
@@ -436,31 +419,4 @@ fn named(owner: &Owner, mut ends: Ends, names: &Names, at: Mono) -> Ends {
             .find_map(|addr| names.get(owner.scope(), addr.ip(), at));
     }
     ends
-}
-
-impl First {
-    fn see(&mut self, offset: u64, late: bool, bytes: &[u8]) {
-        if self.spoken != Spoken::Nothing || bytes.is_empty() {
-            return;
-        }
-        if late || offset != u64::from(self.len) {
-            // The beginning was missed. A segment of a stream in the middle may look like anything.
-            if offset > u64::from(self.len) || late {
-                self.spoken = Spoken::Unknown;
-            }
-            return;
-        }
-        let room = self.bytes.get_mut(usize::from(self.len)..).unwrap_or_default();
-        let n = room.len().min(bytes.len());
-        for (to, from) in room.iter_mut().zip(bytes) {
-            *to = *from;
-        }
-        self.len = self.len.saturating_add(u8::try_from(n).unwrap_or(u8::MAX));
-        let seen = self.bytes.get(..usize::from(self.len)).unwrap_or_default();
-        match Spoken::of(seen) {
-            Some(spoken) => self.spoken = spoken,
-            None if seen.len() == FIRST_BYTES => self.spoken = Spoken::Unknown,
-            None => {}
-        }
-    }
 }

@@ -10,11 +10,11 @@ mod candidate;
 mod connection;
 mod dns;
 mod dropped;
+mod exchange;
 mod lookup;
 mod names;
 mod owner;
 mod query;
-mod spoken;
 mod symbols;
 
 #[cfg(test)]
@@ -22,6 +22,7 @@ mod tests;
 
 use std::time::Duration;
 
+use crate::decode::http::Segment;
 use crate::model::attributed::Attributed;
 use crate::model::event::{EventBody, Outcome};
 use crate::model::exchange::Spoken;
@@ -94,6 +95,8 @@ pub struct Counters {
     pub drops_forgotten: u64,
     /// DNS-over-TCP streams forgotten before their end.
     pub dns_streams_forgotten: u64,
+    /// Requests forgotten before their answer.
+    pub exchanges_forgotten: u64,
     /// DNS messages without a usable header.
     pub dns_unreadable: u64,
     /// DNS messages of which a part could not be read.
@@ -212,7 +215,7 @@ impl Correlator {
                         .retransmit(owner, ends, (count, syn), &self.names, at),
                 );
             }
-            EventBody::Close(close) => out.push(self.connections.close(owner, &close, &self.names, at)),
+            EventBody::Close(close) => self.connections.close(owner, &close, &self.names, at, out),
             EventBody::ConnectFailed {
                 asked,
                 comm: _,
@@ -245,8 +248,15 @@ impl Correlator {
                 if dns {
                     self.tcp_segment(&owner, direction, offset, wire_len, late, &bytes, at, out);
                 } else {
-                    self.connections
-                        .payload(owner.cookie, direction, offset, late, &bytes);
+                    let segment = Segment {
+                        at,
+                        direction,
+                        offset,
+                        wire_len,
+                        late,
+                        bytes: &bytes,
+                    };
+                    self.connections.payload(owner.cookie, &segment, out);
                 }
             }
             EventBody::Drop(packet) => self.packet_drop(owner, *packet, at, out),
@@ -318,6 +328,7 @@ impl Correlator {
             names_forgotten: self.names.forgotten(),
             drops_forgotten: self.connections.drops_forgotten(),
             dns_streams_forgotten: self.connections.dns.forgotten(),
+            exchanges_forgotten: self.connections.exchanges_forgotten,
             ..self.counters
         }
     }

@@ -5,6 +5,7 @@
 
 pub mod dns;
 mod drop;
+pub mod http;
 mod made;
 mod payload;
 mod process;

@@ -316,7 +316,7 @@ fn the_first_bytes_tell_the_protocol() {
     assert_eq!(s.correlator.spoken(9), Some((Spoken::Http2, Spoken::Http1)));
     s.event(4, 10, attempt(sink(40_001), None));
     s.event(5, 10, payload(Direction::Egress, 0, b"POST ", true));
-    assert_eq!(s.correlator.spoken(10), Some((Spoken::Unknown, Spoken::Nothing)));
+    assert_eq!(s.correlator.spoken(10), Some((Spoken::Http1, Spoken::Nothing)));
 }
 
 #[test]
