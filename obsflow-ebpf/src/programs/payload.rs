@@ -17,8 +17,9 @@ use crate::emit::{Sized, bounded, count, reserve};
 use crate::kernel::setting;
 use crate::maps::CONNS;
 
-/// What is captured when one side begins to speak.
-const FIRST: u64 = 256;
+/// What is captured when one side begins to speak: a head with its headers, a refusal with its reason, the names of a
+/// TLS hello.
+const FIRST: u64 = 512;
 /// What is captured of one HTTP/2 frame: its header and a header block.
 const FRAME: u64 = 1024;
 /// What is captured of a DNS-over-TCP connection, in each direction.
@@ -303,8 +304,8 @@ pub(super) extern "C" fn capture(
             return 0;
         }
         if !allowed(conn) {
+            // Frames are followed all the same: user space finds the next one by its flag.
             count(stat::RATE_LIMITED);
-            (*stream).state |= stream_state::LOST;
             return 0;
         }
         let wire = end - from;

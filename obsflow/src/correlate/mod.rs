@@ -243,7 +243,7 @@ impl Correlator {
                 dns,
                 bytes,
                 gap: _,
-                h2_frame: _,
+                h2_frame,
             } => {
                 if dns {
                     self.tcp_segment(&owner, direction, offset, wire_len, late, &bytes, at, out);
@@ -254,6 +254,7 @@ impl Correlator {
                         offset,
                         wire_len,
                         late,
+                        h2_frame,
                         bytes: &bytes,
                     };
                     self.connections.payload(owner.cookie, &segment, out);

@@ -55,8 +55,8 @@ const HOUSEKEEPING: Duration = Duration::from_secs(1);
 const TUNNELS: Duration = Duration::from_secs(30);
 /// Kernel functions named in a capture.
 const MAX_NAMED: usize = 4096;
-/// Payload records a connection may emit in a second.
-const PAYLOAD_PER_SECOND: u32 = 128;
+/// Payload records a connection may emit in a second: some 80 exports over gRPC, whose every frame is one.
+const PAYLOAD_PER_SECOND: u32 = 512;
 
 /// Watching could not begin, or had to end.
 #[derive(Debug, thiserror::Error)]

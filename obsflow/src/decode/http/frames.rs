@@ -78,6 +78,11 @@ impl Frames {
         }
     }
 
+    /// Offset behind everything that is known to have gone by.
+    pub(super) fn known_end(&self) -> u64 {
+        self.framing.known_end()
+    }
+
     pub(super) fn feed(&mut self, seg: &Segment<'_>, each: &mut impl FnMut(Frame<'_>)) {
         let pending = &mut self.pending;
         self.framing.feed(&Layout9, seg, &mut |unit| match unit {

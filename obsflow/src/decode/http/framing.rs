@@ -55,6 +55,11 @@ impl Framing {
         }
     }
 
+    /// Offset behind everything that is known to have gone by.
+    pub(super) fn known_end(&self) -> u64 {
+        self.next
+    }
+
     /// Takes a segment. Bytes that were seen before, or are of no interest, are passed over.
     pub(super) fn feed<L: Layout>(&mut self, layout: &L, seg: &Segment<'_>, each: &mut impl FnMut(Unit<'_>)) {
         if self.synced && seg.offset > self.next {

@@ -22,11 +22,14 @@ pub(super) struct Response {
     pub(super) retry_after: bool,
     pub(super) body_bytes: Option<u64>,
     pub(super) refusal: Option<Refusal>,
+    /// Others before it were missed.
+    pub(super) gap: bool,
 }
 
 /// What was found.
 pub(super) enum Head {
-    Request(Request),
+    /// A request, and whether others before it were missed.
+    Request(Request, bool),
     Response(Response),
 }
 
@@ -38,6 +41,10 @@ pub(super) struct Heads {
     /// Offset of the next byte to come.
     next: u64,
     phase: Phase,
+    /// Where the next head begins, if that is known.
+    expected: Option<u64>,
+    /// Behind the last byte that went by.
+    end: u64,
     /// Beginning of a head.
     buffer: Vec<u8>,
     /// An answer that says no; the reason may follow.
@@ -68,15 +75,23 @@ enum Length {
 }
 
 impl Heads {
-    pub(super) fn new(client: bool, at: u64) -> Self {
+    /// A direction that is heard from `at` on, and has a head at `expected`, if that is known.
+    pub(super) fn new(client: bool, at: u64, expected: Option<u64>) -> Self {
         Self {
             client,
             next: at,
             phase: Phase::Head,
+            expected,
+            end: at,
             buffer: Vec::new(),
             refused: None,
             since: Mono(0),
         }
+    }
+
+    /// Offset behind everything that is known to have gone by.
+    pub(super) fn known_end(&self) -> u64 {
+        self.expected.unwrap_or(self.end).max(self.end)
     }
 
     /// Takes a segment; `turn` when the other side spoke before it.
@@ -92,6 +107,7 @@ impl Heads {
                 _ => self.phase = Phase::Head,
             }
         }
+        self.end = self.end.max(seg.offset.saturating_add(u64::from(seg.wire_len)));
         let seen = usize::try_from(self.next - seg.offset.min(self.next)).unwrap_or(usize::MAX);
         let Some(bytes) = seg.bytes.get(seen..).filter(|bytes| !bytes.is_empty()) else {
             return;
@@ -153,7 +169,8 @@ impl Heads {
         self.release(each);
         let buffer = std::mem::take(&mut self.buffer);
         if !buffer.is_empty() {
-            self.cut_head(&buffer, each);
+            let at = self.next.saturating_sub(buffer.len() as u64);
+            self.cut_head(&buffer, at, each);
         }
     }
 
@@ -171,11 +188,13 @@ impl Heads {
         match self.parse(data, true) {
             Parsed::Head(head, len, length) => {
                 let body = at.saturating_add(len as u64);
-                self.phase = Phase::Body(match length {
+                let gap = self.expected.is_some_and(|expected| at > expected);
+                self.expected = match length {
                     Length::Known(length) => Some(body.saturating_add(length)),
                     Length::Unknown => None,
-                });
-                self.found(head, each);
+                };
+                self.phase = Phase::Body(self.expected);
+                self.found(head, gap, each);
                 if matches!(length, Length::Known(0)) {
                     self.release(each);
                     self.phase = Phase::Head;
@@ -184,15 +203,16 @@ impl Heads {
             }
             Parsed::Partial if !cut && data.len() < MAX_HEAD => None,
             Parsed::Partial | Parsed::Bad => {
-                self.cut_head(data, each);
+                self.cut_head(data, at, each);
                 Some(data.len())
             }
         }
     }
 
     /// A head whose end was not captured, or which has lines that are none: what can be read of it.
-    fn cut_head(&mut self, data: &[u8], each: &mut impl FnMut(Head)) {
+    fn cut_head(&mut self, data: &[u8], at: u64, each: &mut impl FnMut(Head)) {
         self.phase = Phase::Body(None);
+        let gap = self.expected.take().is_some_and(|expected| at > expected);
         let lines = |end: Option<usize>| {
             let mut lines = data.get(..end? + 2)?.to_vec();
             lines.extend_from_slice(b"\r\n");
@@ -202,7 +222,7 @@ impl Heads {
         let first = data.windows(2).position(|two| two == b"\r\n");
         for lines in [lines(last), lines(first)].into_iter().flatten() {
             if let Parsed::Head(head, ..) = self.parse(&lines, false) {
-                self.found(head, each);
+                self.found(head, gap, each);
                 self.release(each);
                 return;
             }
@@ -218,7 +238,11 @@ impl Heads {
         }
     }
 
-    fn found(&mut self, head: Head, each: &mut impl FnMut(Head)) {
+    fn found(&mut self, mut head: Head, gap: bool, each: &mut impl FnMut(Head)) {
+        match &mut head {
+            Head::Request(_, missed) => *missed = gap,
+            Head::Response(response) => response.gap = gap,
+        }
         match head {
             // An interim answer is none (RFC 9110, 15.2); the final one follows.
             Head::Response(response) if (100..200).contains(&response.status) && response.status != 101 => {
@@ -262,7 +286,7 @@ impl Heads {
             match head.parse(data) {
                 Ok(httparse::Status::Complete(len)) => {
                     let (request, length) = request(&head, whole, self.since);
-                    Parsed::Head(Head::Request(request), len, length)
+                    Parsed::Head(Head::Request(request, false), len, length)
                 }
                 Ok(httparse::Status::Partial) => Parsed::Partial,
                 Err(_) => Parsed::Bad,
@@ -365,6 +389,7 @@ fn response(head: &httparse::Response<'_, '_>, whole: bool) -> (Response, Length
         retry_after: false,
         body_bytes: None,
         refusal: None,
+        gap: false,
     };
     let mut chunked = false;
     for header in head.headers.iter() {

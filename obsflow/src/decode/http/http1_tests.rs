@@ -2,7 +2,7 @@ use super::*;
 use crate::model::event::Direction;
 
 fn heads(client: bool, parts: &[(u64, u32, &[u8], bool)]) -> Vec<Head> {
-    let mut heads = Heads::new(client, 0);
+    let mut heads = Heads::new(client, 0, Some(0));
     let mut out = Vec::new();
     for (offset, more, bytes, turn) in parts {
         let segment = Segment {
@@ -15,6 +15,7 @@ fn heads(client: bool, parts: &[(u64, u32, &[u8], bool)]) -> Vec<Head> {
             offset: *offset,
             wire_len: u32::try_from(bytes.len()).unwrap() + more,
             late: false,
+            h2_frame: false,
             bytes,
         };
         heads.feed(&segment, *turn, &mut |head| out.push(head));
@@ -25,7 +26,7 @@ fn heads(client: bool, parts: &[(u64, u32, &[u8], bool)]) -> Vec<Head> {
 
 fn one_request(bytes: &[u8]) -> Request {
     match heads(true, &[(0, 0, bytes, true)]).pop() {
-        Some(Head::Request(request)) => request,
+        Some(Head::Request(request, _)) => request,
         _ => panic!("no request"),
     }
 }
@@ -35,7 +36,7 @@ fn responses(parts: &[(u64, u32, &[u8], bool)]) -> Vec<(u16, Option<u64>, Option
         .into_iter()
         .filter_map(|head| match head {
             Head::Response(r) => Some((r.status, r.body_bytes, r.refusal, r.retry_after)),
-            Head::Request(_) => None,
+            Head::Request(..) => None,
         })
         .collect()
 }
@@ -73,7 +74,7 @@ fn a_head_that_was_cut_says_what_was_captured() {
     )
     .pop()
     {
-        Some(Head::Request(request)) => request,
+        Some(Head::Request(request, _)) => request,
         _ => panic!("no request"),
     };
     assert_eq!(request.authority.as_deref(), Some("otel:4318"));

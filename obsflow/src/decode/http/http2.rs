@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::frames::Frame;
 use super::hpack::{Field, Table};
-use super::{Said, ingest};
+use super::{Said, exchanges, ingest};
 use crate::model::event::Direction;
-use crate::model::exchange::{Answer, Exchange, Request, Spoken, TargetForm};
+use crate::model::exchange::{Answer, Request, Spoken, TargetForm};
 use crate::model::time::Mono;
 
 /// Requests that may be unanswered at a time; the oldest is forgotten for another one.
@@ -289,11 +289,6 @@ impl Stream {
     }
 
     fn say(self, at: Mono, answer: Answer, out: &mut Vec<Said>) {
-        let took = at.since(self.request.at);
-        out.push(Said::Exchange(Box::new(Exchange {
-            request: self.request,
-            answer,
-            took,
-        })));
+        exchanges::say(self.request, at, answer, out);
     }
 }

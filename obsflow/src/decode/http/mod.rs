@@ -4,6 +4,7 @@
 //! blocks. What was not captured is unknown, and never guessed. Bodies are not kept but for the beginning of a refusal,
 //! until its reason is found; of headers, those that [`crate::model::exchange`] names.
 
+mod exchanges;
 mod frames;
 mod framing;
 mod hello;
@@ -15,20 +16,18 @@ mod spoken;
 mod text;
 mod tls;
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::model::event::Direction;
 use crate::model::exchange::{Answer, Exchange, Mismatch, Refusal, Request, Spoken, TargetForm, Tls};
 use crate::model::time::Mono;
 
+use exchanges::Exchanges;
 use frames::Frames;
 use http1::{Head, Heads, Response};
 use http2::Streams;
 use tls::{Handshake, Records};
 
-/// Requests of HTTP/1 that may be unanswered at a time.
-const MAX_WAITING: usize = 16;
 /// Bytes that tell a protocol.
 const FIRST_BYTES: usize = 16;
 
@@ -45,6 +44,8 @@ pub struct Segment<'a> {
     pub wire_len: u32,
     /// The connection was joined in its middle: offsets count from there.
     pub late: bool,
+    /// Begins with an HTTP/2 frame header, by the kernel side's account.
+    pub h2_frame: bool,
     /// What was captured, from `offset` on.
     pub bytes: &'a [u8],
 }
@@ -118,8 +119,7 @@ impl Default for Reader {
 enum Talk {
     #[default]
     Nothing,
-    /// Requests in their order.
-    Http1(VecDeque<Arc<Request>>),
+    Http1(Box<Exchanges>),
     Http2(Box<Streams>),
     Tls(Box<Handshake>),
     /// The server answers another protocol's words with HTTP/1, and is about to say how.
@@ -156,6 +156,14 @@ impl Conversation {
         for direction in [Direction::Egress, Direction::Ingress] {
             self.flush(direction, end.at, out);
         }
+        let known_end = match &self.received.reader {
+            Reader::Http1(heads) => heads.known_end(),
+            Reader::Http2(frames) => frames.known_end(),
+            Reader::Opening(bytes) => bytes.len() as u64,
+            Reader::Tls(_) | Reader::Deaf => 0,
+        };
+        let late = self.received.spoken != Spoken::Nothing && !self.received.whole || !self.sent.whole;
+        let missed = late || end.received > known_end;
         let silent = self.received.spoken == Spoken::Nothing && end.received == 0;
         match std::mem::take(&mut self.talk) {
             Talk::Http2(_) if self.sent.whole && silent && end.by_peer && !end.rst => {
@@ -167,11 +175,9 @@ impl Conversation {
                     is_guess: true,
                 }));
             }
-            Talk::Http1(waiting) => {
-                for request in waiting {
-                    answered(request, end.at, Answer::ConnectionEnded { rst: end.rst }, out);
-                }
-            }
+            // What was received and not captured may have been the answers.
+            Talk::Http1(_) | Talk::Http2(_) if missed => {}
+            Talk::Http1(exchanges) => exchanges.end(end.at, end.rst, out),
             Talk::Http2(mut streams) => streams.end(end.at, end.rst, out),
             Talk::Tls(mut handshake) => handshake.end(end, out),
             Talk::Mismatched => out.push(self.mismatch(None, None)),
@@ -231,7 +237,11 @@ impl Conversation {
         side.spoken = spoken;
         side.whole = whole;
         side.reader = match spoken {
-            Spoken::Http1 => Reader::Http1(Box::new(Heads::new(client, start.unwrap_or(seg.offset)))),
+            Spoken::Http1 => Reader::Http1(Box::new(Heads::new(
+                client,
+                start.unwrap_or(seg.offset),
+                (!seg.late).then_some(0),
+            ))),
             Spoken::Http2 => Reader::Http2(Box::new(Frames::new(
                 start.map(|start| if client { frames::PREFACE } else { start }),
             ))),
@@ -240,7 +250,7 @@ impl Conversation {
         };
         if client {
             self.talk = match spoken {
-                Spoken::Http1 => Talk::Http1(VecDeque::new()),
+                Spoken::Http1 => Talk::Http1(Box::default()),
                 Spoken::Http2 => Talk::Http2(Box::default()),
                 Spoken::Tls => Talk::Tls(Box::new(Handshake::new(!whole))),
                 Spoken::Nothing | Spoken::Unknown => Talk::Over,
@@ -336,18 +346,12 @@ impl Conversation {
 
     fn head(&mut self, at: Mono, head: Head, out: &mut Vec<Said>) {
         match head {
-            Head::Request(request) => {
+            Head::Request(request, gap) => {
                 let request = Arc::new(request);
                 out.push(Said::Request(Arc::clone(&request)));
                 self.asked = true;
                 match &mut self.talk {
-                    Talk::Http1(waiting) => {
-                        if waiting.len() >= MAX_WAITING {
-                            waiting.pop_front();
-                            self.forgotten += 1;
-                        }
-                        waiting.push_back(request);
-                    }
+                    Talk::Http1(exchanges) => self.forgotten += exchanges.ask(request, gap),
                     Talk::LastWords => self.over(),
                     _ => {}
                 }
@@ -362,14 +366,15 @@ impl Conversation {
             retry_after,
             body_bytes,
             refusal,
+            gap: _,
         } = response;
         match &mut self.talk {
             Talk::Mismatched => {
                 out.push(self.mismatch(Some(status), refusal));
                 self.over();
             }
-            Talk::Http1(waiting) => {
-                let request = waiting.pop_front();
+            Talk::Http1(exchanges) => {
+                let request = exchanges.answered(&response);
                 if refusal == Some(Refusal::WantsTls) {
                     out.push(self.mismatch(Some(status), refusal));
                 }
@@ -383,7 +388,7 @@ impl Conversation {
                         retry_after,
                         body_bytes,
                     };
-                    answered(request, at, answer, out);
+                    exchanges::say(request, at, answer, out);
                 }
                 // What follows is another protocol, or another's conversation.
                 if status == 101 || tunnel && (200..300).contains(&status) {
@@ -407,15 +412,6 @@ impl Conversation {
         self.sent.reader = Reader::Deaf;
         self.received.reader = Reader::Deaf;
     }
-}
-
-fn answered(request: Arc<Request>, at: Mono, answer: Answer, out: &mut Vec<Said>) {
-    let took = at.since(request.at);
-    out.push(Said::Exchange(Box::new(Exchange {
-        request,
-        answer,
-        took,
-    })));
 }
 
 fn other(direction: Direction) -> Direction {

@@ -18,7 +18,8 @@ fn play(parts: &[(Direction, &[u8])], end: Option<End>) -> Vec<Said> {
         conversation.hear(&segment(n, *direction, *offset, bytes), &mut out);
         *offset += bytes.len() as u64;
     }
-    if let Some(end) = end {
+    if let Some(mut end) = end {
+        end.received = offsets[1];
         conversation.end(&end, &mut out);
     }
     out
@@ -31,10 +32,12 @@ fn segment(n: usize, direction: Direction, offset: u64, bytes: &[u8]) -> Segment
         offset,
         wire_len: u32::try_from(bytes.len()).unwrap(),
         late: false,
+        h2_frame: false,
         bytes,
     }
 }
 
+/// `received` is what was played, with [`play`].
 fn end(by_peer: bool, rst: bool, received: u64) -> Option<End> {
     Some(End {
         at: Mono(99),
@@ -181,6 +184,42 @@ fn a_connection_that_is_kept() {
 }
 
 #[test]
+fn answers_that_were_missed_are_nobodys() {
+    let (asked, ok) = (POST.len() as u64, OK.len() as u64);
+    let no: &[u8] = b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n";
+    let play = |parts: &[(Direction, u64, &[u8])], received: u64| {
+        let mut conversation = Conversation::default();
+        let mut out = Vec::new();
+        for (n, (direction, offset, bytes)) in parts.iter().enumerate() {
+            conversation.hear(&segment(n, *direction, *offset, bytes), &mut out);
+        }
+        conversation.end(&end(false, false, received).unwrap(), &mut out);
+        answers(&out)
+    };
+    // The first answer is missed, or the first answer and the second request, or both of the second exchange.
+    let first = [(Egress, 0, POST), (Egress, asked, POST), (Ingress, ok, no)];
+    assert_eq!(play(&first, ok + no.len() as u64), [http(503, Some(0))]);
+    let two = [(Egress, 0, POST), (Ingress, ok, no)];
+    assert_eq!(play(&two, ok + no.len() as u64), []);
+    let second = [
+        (Egress, 0, POST),
+        (Ingress, 0, OK),
+        (Egress, 2 * asked, POST),
+        (Ingress, 2 * ok, no),
+    ];
+    assert_eq!(
+        play(&second, 2 * ok + no.len() as u64),
+        [http(200, Some(2)), http(503, Some(0))]
+    );
+    // The last answer.
+    assert_eq!(play(&[(Egress, 0, POST)], ok), []);
+    assert_eq!(
+        play(&[(Egress, 0, POST)], 0),
+        [Answer::ConnectionEnded { rst: false }]
+    );
+}
+
+#[test]
 fn a_request_is_told_before_its_body_and_answer() {
     let said = play(&[(Egress, &POST[..POST.len() - 4])], None);
     assert_eq!(requests(&said).len(), 1);
@@ -233,7 +272,7 @@ fn grpc_over_one_connection() {
     }
 }
 
-/// A conversation that is joined in its middle, each segment's first 256 bytes captured.
+/// A conversation that is joined in its middle, each segment's first bytes captured.
 fn late(parts: &[(Direction, Vec<u8>)]) -> Vec<Said> {
     let mut conversation = Conversation::default();
     let mut out = Vec::new();
@@ -442,7 +481,7 @@ fn open_streams_are_bounded_and_counted() {
         conversation.hear(&segment(0, Egress, offset, &ask), &mut out);
         offset += ask.len() as u64;
     }
-    conversation.end(&end(false, false, 9).unwrap(), &mut out);
+    conversation.end(&end(false, false, 0).unwrap(), &mut out);
     assert_eq!(answers(&out).len() as u64 + conversation.forgotten(), 1000);
 }
 
@@ -635,7 +674,7 @@ proptest! {
                 rest = later;
             }
         }
-        conversation.end(&end(true, false, 9).unwrap(), &mut out);
+        conversation.end(&end(true, false, offsets[1]).unwrap(), &mut out);
         // The order of what one part tells is the same; an answer may come with the end of its reason.
         prop_assert_eq!(expected.len(), out.len());
         for said in [&mut expected, &mut out] {

@@ -65,6 +65,7 @@ fn play(turns: &[(Direction, Vec<Vec<u8>>)], end: Option<End>) -> Vec<Tls> {
             offset: offsets[side],
             wire_len: u32::try_from(bytes.len()).unwrap(),
             late: false,
+            h2_frame: false,
             bytes: &bytes,
         };
         offsets[side] += bytes.len() as u64;
