@@ -128,15 +128,14 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.inner).poll_write(cx, bytes);
-        if matches!(polled, Poll::Ready(Err(_))) {
-            // A server that does not understand answers and closes; the answer still waits to be read.
-            let mut buffer = [0; First::KEPT];
-            let _ = self.poll_read(cx, &mut ReadBuf::new(&mut buffer));
+        match Pin::new(&mut self.inner).poll_write(cx, bytes) {
+            // A server that does not understand answers and closes. The answer still waits to be read, and says more than
+            // the write that came too late for it: reading ends with the error, too.
+            Poll::Ready(Err(_)) => Poll::Ready(Ok(bytes.len())),
+            polled => polled,
         }
-        polled
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
