@@ -9,15 +9,20 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Streaming};
 
 use super::address::{Address, AddressError};
-use super::convert::{ConvertError, WALL, report_from, status_from};
+use super::convert::{ConvertError, Event, WALL, event_from, report_from, status_from};
 use super::v1::diagnosis_client::DiagnosisClient;
-use super::v1::{self, GetReportRequest, GetStatusRequest, WatchReportsRequest};
+use super::v1::{self, GetReportRequest, GetStatusRequest, ProbeRequest, WatchReportsRequest};
 use crate::model::Clock;
+use crate::model::probe::{Check, Findings};
 use crate::model::status::Status;
 use crate::model::verdict::Report;
 
 /// How long an agent may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long active checks may be silent: longer than all of them together may take.
+const PROBE_PATIENCE: Duration = Duration::from_secs(30);
+/// Checks that are taken; an agent makes a few dozen.
+const MAX_CHECKS: usize = 256;
 /// Largest report that is read, in bytes: some ten times one of 5,000 exporters.
 const MAX_REPORT: usize = 128 << 20;
 /// This obsflow.
@@ -184,6 +189,48 @@ impl Client {
         })?;
         let version = message.version.clone();
         status_from(message).map_err(|source| ClientError::NotUnderstood { version, source })
+    }
+
+    /// Has an exporter's destination checked, and waits for the end; `on` hears of each check when it is done.
+    ///
+    /// # Errors
+    /// When this is not root, another check runs, the exporter is gone, or the agent does not answer.
+    pub fn probe(&mut self, export: &str, mut on: impl FnMut(&Check)) -> Result<Findings, ClientError> {
+        let request = ProbeRequest {
+            export: export.to_owned(),
+        };
+        let mut stream = self.runtime.block_on(async {
+            let call = self.calls.probe(request);
+            answer(&self.address, tokio::time::timeout(PATIENCE, call).await)
+        })?;
+        let mut findings = Findings::default();
+        loop {
+            let next = self
+                .runtime
+                .block_on(async { tokio::time::timeout(PROBE_PATIENCE, stream.message()).await });
+            let message = match next {
+                Err(_) => return Err(ClientError::Late(self.address.clone())),
+                Ok(Err(status)) => return Err(refused(&self.address, &status)),
+                Ok(Ok(None)) => return Err(ClientError::Ended(self.address.clone())),
+                Ok(Ok(Some(message))) => message,
+            };
+            let event = event_from(message).map_err(|source| ClientError::NotUnderstood {
+                version: "of another version".to_owned(),
+                source,
+            })?;
+            match event {
+                Event::Check(check) if findings.checks.len() < MAX_CHECKS => {
+                    on(&check);
+                    findings.checks.push(check);
+                }
+                Event::Check(_) => {}
+                Event::Conclusion { works, says } => {
+                    findings.works = works;
+                    findings.conclusion = says;
+                    return Ok(findings);
+                }
+            }
+        }
     }
 
     /// A report now and on every change.

@@ -5,6 +5,7 @@ mod client;
 mod connection;
 pub mod convert;
 mod listener;
+mod probe;
 mod server;
 
 #[cfg(test)]

@@ -13,8 +13,8 @@ use tonic::{Request, Response, Status as Refusal};
 use super::connection::Connection;
 use super::convert::{report_to, status_to};
 use super::listener::{Listener, ServeError};
-use super::v1;
 use super::v1::diagnosis_server::{Diagnosis, DiagnosisServer};
+use super::{probe, v1};
 use crate::model::Clock;
 use crate::model::status::Status;
 use crate::model::verdict::Report;
@@ -220,6 +220,26 @@ impl Diagnosis for Server {
         let (reports, receiver) = mpsc::channel(1);
         tokio::spawn(self.clone().watch(reports, permit));
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+    }
+
+    type ProbeStream = Pin<Box<dyn Stream<Item = Result<v1::ProbeEvent, Refusal>> + Send>>;
+
+    async fn probe(
+        &self,
+        request: Request<v1::ProbeRequest>,
+    ) -> Result<Response<Self::ProbeStream>, Refusal> {
+        probe::permitted(&request)?;
+        let published = self.newest(|newest| newest.report.clone()).await?;
+        let id = request.into_inner().export;
+        let export = published.report.exports.iter().find(|export| *export.id == id);
+        let export = export.ok_or_else(|| {
+            Refusal::not_found(format!(
+                "there is no exporter {id:?} in the agent's report: it is gone, or never was"
+            ))
+        })?;
+        Ok(Response::new(Box::pin(ReceiverStream::new(probe::start(
+            export,
+        )?))))
     }
 
     async fn get_status(&self, _: Request<v1::GetStatusRequest>) -> Result<Response<v1::Status>, Refusal> {

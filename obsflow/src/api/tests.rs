@@ -10,8 +10,10 @@ use std::time::Duration;
 
 use super::convert::tests::{sample_report, sample_status};
 use super::{Address, AddressError, Client, ClientError, Listener, Next, Publisher, ServeError};
-use crate::model::Clock;
+use crate::model::expectation::{Endpoint, Host, Transport};
+use crate::model::probe::Step;
 use crate::model::verdict::Report;
+use crate::model::{Clock, Workload};
 use crate::testing::TempDir;
 
 const CLOCK: Clock = Clock { offset_ns: 0 };
@@ -236,4 +238,52 @@ fn addresses() {
     }
     assert_eq!(Address::default().to_string(), super::DEFAULT);
     assert_eq!(Address::parse(super::DEFAULT).unwrap(), Address::default());
+}
+
+/// Checks of an export whose process is this test: root, over the socket, from inside its own network namespace.
+#[test]
+fn an_exporter_of_the_report_is_checked_and_no_other() {
+    let running = start();
+    let mut report = sample_report();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    drop(listener);
+    let cgroups = fs::read_to_string("/proc/self/cgroup").unwrap();
+    let own = cgroups.lines().find_map(|line| line.strip_prefix("0::")).unwrap();
+    let export = &mut report.exports[0];
+    export.pid = Some(std::process::id());
+    export.workload = Arc::new(Workload {
+        cgroup_path: Some(own.trim_start_matches('/').into()),
+        ..Workload::default()
+    });
+    export.endpoint = Some(Endpoint {
+        host: Host::Ip([127, 0, 0, 1].into()),
+        port,
+        tls: Some(false),
+        path: None,
+        transport: Transport::Grpc,
+    });
+    let id = Arc::clone(&export.id);
+    running.publisher.report(Arc::new(report), CLOCK);
+    let mut client = Client::connect(&running.address).unwrap();
+    let mut heard = Vec::new();
+    let findings = client.probe(&id, |check| heard.push(check.clone())).unwrap();
+    assert_eq!(heard, findings.checks);
+    assert_eq!(findings.works, Some(false));
+    let connect = heard.iter().find(|check| check.step == Step::Connect).unwrap();
+    assert_eq!(&*connect.target, format!("127.0.0.1:{port}"));
+    assert_eq!(&*connect.detail, "ECONNREFUSED");
+    let error = client.probe("ffffffffffff", |_| ()).unwrap_err().to_string();
+    assert!(error.contains("there is no exporter"), "{error}");
+    drop(client);
+    running.publisher.end();
+    running.thread.join().unwrap();
+}
+
+/// The listener is a unix socket's alone, and checks see who is at its other end.
+#[test]
+fn checks_are_for_root_over_a_unix_socket() {
+    let nobody: tonic::Request<()> = tonic::Request::new(());
+    let refused = super::probe::permitted(&nobody).unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::PermissionDenied);
 }

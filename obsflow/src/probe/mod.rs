@@ -15,6 +15,7 @@ mod hosts;
 mod own;
 mod plan;
 mod pod;
+mod process;
 mod resolv_conf;
 mod resolve;
 mod tls;
@@ -38,6 +39,9 @@ pub const THREAD: &str = "obsflow-probe";
 
 /// `User-Agent` of every request.
 pub const USER_AGENT: &str = concat!("obsflow-probe/", env!("CARGO_PKG_VERSION"));
+
+/// Where processes are.
+pub const PROC: &str = "/proc";
 
 /// What to check.
 #[derive(Clone, Debug)]
@@ -95,6 +99,9 @@ impl Default for Limits {
 /// Why nothing could be checked.
 #[derive(Debug, thiserror::Error)]
 pub enum ProbeError {
+    /// There is nothing to check, or nowhere to check it from.
+    #[error("{0}")]
+    NoTarget(&'static str),
     /// Checks run one after the other.
     #[error("another check runs on this node: try again when it is done")]
     Busy,

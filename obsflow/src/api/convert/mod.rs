@@ -3,6 +3,7 @@
 //! What comes back counts its time from the Unix epoch instead of from the boot of a machine: see [`WALL`].
 
 mod endpoint;
+mod probe;
 mod report;
 mod status;
 
@@ -15,6 +16,7 @@ use jiff::Timestamp;
 
 use crate::model::{Clock, Mono};
 
+pub use probe::{Event, event_from, event_to};
 pub use report::{report_from, report_to};
 pub use status::{status_from, status_to};
 

@@ -9,6 +9,7 @@ use serde::{Serialize, Serializer};
 
 use super::view::{CauseView, View};
 use super::{Context, names};
+use crate::model::probe::Findings;
 use crate::model::verdict::{Evidence, Export, Rung};
 use crate::model::{Clock, Mono};
 use crate::sinks::json::TerminalSafe;
@@ -27,7 +28,7 @@ pub fn json(view: &View<'_>, context: Context<'_>) -> io::Result<String> {
         exports: view
             .exports
             .iter()
-            .map(|export| Exporter::new(export, context.clock))
+            .map(|export| Exporter::new(export, view.probes.get(&export.id), context.clock))
             .collect(),
         causes: view
             .causes
@@ -87,6 +88,44 @@ struct Exporter<'a> {
     advice: Vec<&'a str>,
     last_success: Option<Moment>,
     cause: Option<&'a str>,
+    probe: Option<Probed<'a>>,
+}
+
+/// What active checks found.
+#[derive(Serialize)]
+struct Probed<'a> {
+    works: Option<bool>,
+    conclusion: Vec<&'a str>,
+    checks: Vec<Checked<'a>>,
+}
+
+#[derive(Serialize)]
+struct Checked<'a> {
+    step: &'static str,
+    target: &'a str,
+    outcome: &'static str,
+    detail: &'a str,
+    took_ms: u64,
+}
+
+impl<'a> Probed<'a> {
+    fn new(findings: &'a Findings) -> Self {
+        Self {
+            works: findings.works,
+            conclusion: findings.conclusion.iter().map(|says| &**says).collect(),
+            checks: findings
+                .checks
+                .iter()
+                .map(|check| Checked {
+                    step: check.step.name(),
+                    target: &check.target,
+                    outcome: check.outcome.name(),
+                    detail: &check.detail,
+                    took_ms: check.took.as_millis().try_into().unwrap_or(u64::MAX),
+                })
+                .collect(),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -134,7 +173,7 @@ impl Serialize for Moment {
 }
 
 impl<'a> Exporter<'a> {
-    fn new(export: &'a Export, clock: Clock) -> Self {
+    fn new(export: &'a Export, probe: Option<&'a Findings>, clock: Clock) -> Self {
         let workload = &export.workload;
         let moment = |at: Mono| Moment(clock.wall(at));
         let rung = |rung| export.rungs.get(rung).name();
@@ -185,6 +224,7 @@ impl<'a> Exporter<'a> {
             advice: export.advice.iter().map(|advice| &**advice).collect(),
             last_success: export.last_success.map(moment),
             cause: export.cause.as_deref(),
+            probe: probe.map(Probed::new),
         }
     }
 }

@@ -4,6 +4,7 @@
 mod draw;
 mod json;
 mod names;
+mod probed;
 mod rows;
 mod screen;
 mod select;
@@ -17,6 +18,7 @@ mod tests;
 
 pub use json::json;
 pub use names::near;
+pub use probed::Probes;
 pub use rows::age;
 pub use screen::Screen;
 pub use select::{Selectors, WorkloadError};

@@ -7,7 +7,7 @@ use super::rows::{
     age, count, destination, fact, ink, ladder, mark, signal, signs, since, source, time, verdict, workload,
 };
 use super::view::{CauseView, View};
-use super::{Context, Options, names};
+use super::{Context, Options, Probes, names, probed};
 use crate::model::Mono;
 use crate::model::verdict::{Evidence, Export, Severity, VerdictId};
 
@@ -35,7 +35,7 @@ pub fn table(view: &View<'_>, context: Context<'_>, options: Options) -> String 
         .filter(|cause| cause.cause.exports.len() > 1)
         .collect();
     for cause in &causes {
-        table.cause(cause);
+        table.cause(cause, &view.probes);
     }
     let alone: Vec<&Export> = view
         .failing()
@@ -45,7 +45,7 @@ pub fn table(view: &View<'_>, context: Context<'_>, options: Options) -> String 
                 .any(|cause| export.cause.as_ref() == Some(&cause.cause.id))
         })
         .collect();
-    table.findings(&alone);
+    table.findings(&alone, &view.probes);
     table.unknown(view);
     table.fine(view);
     table.notes(view);
@@ -154,7 +154,7 @@ impl Table<'_> {
     }
 
     /// What many suffer from, once.
-    fn cause(&mut self, view: &CauseView<'_>) {
+    fn cause(&mut self, view: &CauseView<'_>, probes: &Probes) {
         let cause = view.cause;
         self.page.gap();
         let lead = mark(&self.page, cause.severity);
@@ -186,6 +186,20 @@ impl Table<'_> {
             false => &cause.advice,
         };
         self.advice(advice);
+        for export in &view.exports {
+            if probes.contains_key(&export.id) {
+                let who = self.who(export);
+                self.page.flow(&Cell::new(Ink::Plain, "    "), 2, &who);
+                self.probed(probes, export);
+            }
+        }
+    }
+
+    /// What active checks of it found.
+    fn probed(&mut self, probes: &Probes, export: &Export) {
+        if let Some(findings) = probes.get(&export.id) {
+            probed::draw(&mut self.page, findings);
+        }
     }
 
     /// A few of those who suffer, and how many more there are.
@@ -210,7 +224,7 @@ impl Table<'_> {
     }
 
     /// Failures of one exporter each.
-    fn findings(&mut self, exports: &[&Export]) {
+    fn findings(&mut self, exports: &[&Export], probes: &Probes) {
         const HEAD: [&str; 7] = [
             "WORKLOAD",
             "SIGNAL",
@@ -255,6 +269,7 @@ impl Table<'_> {
                     let lead = mark(&self.page, export.severity);
                     self.page.columns(&lead, row, &widths);
                     self.details(export);
+                    self.probed(probes, export);
                 }
             }
             _ => {
@@ -262,6 +277,7 @@ impl Table<'_> {
                     self.page.gap();
                     self.block(export);
                     self.details(export);
+                    self.probed(probes, export);
                 }
             }
         }

@@ -1,9 +1,12 @@
 //! What people and programs see.
 
+use std::time::Duration;
+
 use super::samples::*;
 use super::{Context, Options, Selectors, View, json, table, wide};
 use crate::model::exchange::Signal;
-use crate::model::expectation::{Source, Transport};
+use crate::model::expectation::{ContainerKey, Source, Transport};
+use crate::model::probe::{Check, Findings, Outcome, Step};
 use crate::model::verdict::{Leg, Report, Rung, RungState, Rungs, Severity, VerdictId};
 use crate::model::{Workload, verdict::Export};
 
@@ -286,6 +289,88 @@ fn json_is_what_is_documented() {
     insta::assert_snapshot!(serde_json::to_string_pretty(&value).unwrap());
 }
 
+fn checked() -> Findings {
+    let check = |step, target: &str, outcome, detail: &str| Check {
+        step,
+        target: target.into(),
+        outcome,
+        detail: detail.into(),
+        took: Duration::from_micros(1_900),
+    };
+    Findings {
+        checks: vec![
+            check(
+                Step::ResolveAsConfigured,
+                "otel-collector.observability",
+                Outcome::Ok,
+                "10.0.4.7 as otel-collector.observability.svc.cluster.local",
+            ),
+            check(Step::Connect, "10.0.4.7:4317", Outcome::Ok, "connected"),
+            check(
+                Step::ExportHttpProtobuf,
+                "http://otel-collector.observability:4317/v1/traces at 10.0.4.7:4317",
+                Outcome::Failed,
+                "the server answers in HTTP/2: it speaks gRPC here, not HTTP/1.1",
+            ),
+            check(
+                Step::ExportGrpc,
+                "http://otel-collector.observability:4317 at 10.0.4.7:4317",
+                Outcome::Skipped,
+                "the 12 connections of a check are used up",
+            ),
+        ],
+        works: Some(false),
+        conclusion: vec![
+            "gRPC on port 4317 answers; HTTP is configured for it: use port 4318 or \
+             OTEL_EXPORTER_OTLP_PROTOCOL=grpc."
+                .into(),
+        ],
+    }
+}
+
+#[test]
+fn what_checks_found_stands_below() {
+    let mut report = refused(3);
+    report
+        .exports
+        .push(nxdomain(50, pod("apps", "catalog-4qft48b8h5-5k447")));
+    report
+        .exports
+        .push(healthy(51, pod("shop", "checkout-7c9d8b6f5d-x2x4z")));
+    for (number, export) in report.exports.iter_mut().enumerate() {
+        export.container = ContainerKey(format!("{number:064x}").into());
+    }
+    report.exports.push(Export {
+        id: "0123456789ab".into(),
+        signal: Some(Signal::Logs),
+        ..report.exports[1].clone()
+    });
+    let view = View::new(&report, &Selectors::default());
+    let chosen = view.to_probe(2);
+    assert_eq!(
+        chosen.iter().map(|export| &*export.id).collect::<Vec<_>>(),
+        [&*report.exports[0].id, &*report.exports[3].id],
+        "one of each cause first"
+    );
+    assert_eq!(
+        view.to_probe(10).len(),
+        4,
+        "neither what is healthy, nor a destination twice"
+    );
+    let probes = chosen
+        .iter()
+        .map(|export| (std::sync::Arc::clone(&export.id), checked()))
+        .collect();
+    let view = view.with_probes(probes);
+    insta::assert_snapshot!(table(&view, CONTEXT, at(100)));
+    let line = json(&view, CONTEXT).unwrap();
+    let value: serde_json::Value = serde_json::from_str(&line).unwrap();
+    validate(&value).unwrap();
+    assert_eq!(value["exports"][0]["probe"]["works"], false);
+    assert_eq!(value["exports"][0]["probe"]["checks"][1]["outcome"], "ok");
+    assert_eq!(value["exports"][1]["probe"], serde_json::Value::Null);
+}
+
 /// The schema that docs/doctor.md points to.
 fn schema() -> serde_json::Value {
     serde_json::from_str(include_str!("../../../../docs/doctor.schema.json")).unwrap()
@@ -358,6 +443,14 @@ fn the_schema_knows_every_name() {
     assert_eq!(
         names("/$defs/export/properties/signal/enum"),
         Signal::ALL.map(Signal::name)
+    );
+    assert_eq!(
+        names("/$defs/check/properties/step/enum"),
+        Step::ALL.map(Step::name)
+    );
+    assert_eq!(
+        names("/$defs/check/properties/outcome/enum"),
+        Outcome::ALL.map(Outcome::name)
     );
     assert_eq!(names("/$defs/rungs/required"), Rung::ALL.map(Rung::name));
     let severities = [

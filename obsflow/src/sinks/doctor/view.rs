@@ -1,8 +1,8 @@
 //! The part of a report that was asked for, and what it means as a whole.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use super::Selectors;
+use super::{Probes, Selectors};
 use crate::model::verdict::{Cause, Export, Report, VerdictId};
 
 /// A part of a report.
@@ -16,6 +16,8 @@ pub struct View<'a> {
     pub causes: Vec<CauseView<'a>>,
     /// For each workload that was asked for and not seen, a line that says so.
     pub unmatched: Vec<String>,
+    /// What active checks found, of the exporters that were checked.
+    pub probes: Probes,
 }
 
 /// A cause, and which of its exporters were asked for.
@@ -62,7 +64,33 @@ impl<'a> View<'a> {
             exports,
             causes,
             unmatched: selectors.unmatched(report),
+            probes: Probes::new(),
         }
+    }
+
+    /// With what active checks found.
+    #[must_use]
+    pub fn with_probes(mut self, probes: Probes) -> Self {
+        self.probes = probes;
+        self
+    }
+
+    /// Exporters whose destinations are worth active checks, at most `most`: failing ones, one of each cause before more
+    /// of the same, and a container's destination once, whatever its signals.
+    #[must_use]
+    pub fn to_probe(&self, most: usize) -> Vec<&'a Export> {
+        let mut seen = HashSet::new();
+        let destinations = self.failing().filter(|export| {
+            let to = export.endpoint.as_ref();
+            let to = to.map(|to| (&to.host, to.port, to.tls, to.transport));
+            to.is_some() && seen.insert((&export.container, to))
+        });
+        let mut causes = HashSet::new();
+        let (first, more): (Vec<_>, Vec<_>) = destinations.partition(|export| {
+            let cause = export.cause.as_ref();
+            cause.is_none_or(|cause| causes.insert(cause))
+        });
+        first.into_iter().chain(more).take(most).collect()
     }
 
     /// Exporters that fail.
