@@ -11,7 +11,7 @@ use obsflow::model::expectation::{Endpoint, Host, Transport};
 use obsflow::model::probe::{Check, Findings, Outcome, Step};
 use obsflow::probe::{self, Limits, Request};
 use obsflow_tests::fault::{self, Fault, Hook};
-use obsflow_tests::server::otlp::{self, Collector, Setup};
+use obsflow_tests::server::otlp::{self, Collector, Sdk, Setup};
 use obsflow_tests::server::tls::{Authority, TlsCollector};
 use obsflow_tests::{Lab, Pod, Proc};
 
@@ -372,5 +372,35 @@ fn tls_is_told_with_the_certificate() -> Result<()> {
     let mutual = TlsCollector::start(&lab, "mutual", &authority, Some(&authority))?;
     let findings = client.https(&mutual.collector.name, otlp::HTTP)?;
     says(&findings, Some(false), "The server asks for a client certificate");
+    Ok(())
+}
+
+/// As a person does it: an exporter whose protocol does not fit its port, and doctor, who tries what would.
+#[test]
+fn doctor_tries_what_would_work() -> Result<()> {
+    let lab = Lab::new()?;
+    let _collector = Collector::start(&lab, "observability", "otel-collector")?;
+    let pod = lab.pod("apps/checkout")?;
+    let mut command = otlp::exporter(&pod, Sdk::Python)?;
+    command
+        .args(["1000", "500"])
+        .env("OTEL_SERVICE_NAME", &pod.name)
+        .env("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
+        .env("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://{NAME}:4319"));
+    let _exporter = Proc::start(command)?;
+    let mut doctor = lab.obsflow_command("doctor")?;
+    doctor.args([&pod.path(), "--probe", "--for", "8s", "-o", "json"]);
+    let doctor = Proc::start(doctor)?;
+    let report = doctor.json("a report", Duration::from_secs(40), |line| {
+        line["exports"].is_array()
+    })?;
+    let probe = &report["exports"][0]["probe"];
+    assert_eq!(probe["works"], false, "{report:#}");
+    assert!(
+        probe["conclusion"][0]
+            .as_str()
+            .is_some_and(|says| says.starts_with("Connections to port 4319 are refused")),
+        "{probe:#}"
+    );
     Ok(())
 }

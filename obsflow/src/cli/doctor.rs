@@ -12,6 +12,8 @@ Examples:
       obsflow doctor shop/checkout --for 2m
   A whole namespace, until Ctrl-C:
       obsflow doctor shop/ --watch
+  What would work, tried from inside the pods of what fails:
+      obsflow doctor shop/checkout --probe
   For programs:
       obsflow doctor -o json | jq '.exports[] | select(.rungs.accepted != \"ok\")'
 
@@ -35,6 +37,10 @@ pub struct DoctorArgs {
     /// Go on and show every change, until Ctrl-C
     #[arg(short, long)]
     pub watch: bool,
+    /// Try out what would work: look-ups, connections, TLS and empty exports from inside the pods of what fails, at most five
+    /// destinations. Sends traffic, never with the workload's credentials; needs root. See docs/probe.md
+    #[arg(long)]
+    pub probe: bool,
     /// List what is healthy, too
     #[arg(long)]
     pub all: bool,

@@ -377,6 +377,7 @@ fn doctor_says_what_is_wrong_with_its_arguments() {
         ("doctor a/b/c", "more than one slash"),
         ("doctor --for never", "--for: \"never\" is not a duration"),
         ("doctor --for 0s", "is not a duration"),
+        ("doctor --watch --probe", "cannot set both --watch and --probe"),
         ("doctor -o yaml", "possible values: table, wide, json"),
         ("doctor --server host:4317", "unix:///"),
     ] {

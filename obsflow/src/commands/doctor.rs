@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::probe::Prober;
 use super::{announce, print, until_signal};
 use crate::api::{Address, Client, Next, Reported};
 use crate::cli::DoctorFormat;
@@ -70,13 +71,13 @@ fn ask(config: &Doctor, mut client: Client, stop: &Stop) -> anyhow::Result<u8> {
         let Some(reported) = last else {
             anyhow::bail!("the agent made no report before the end");
         };
-        return printer.end(&Shown::from(&*reported));
+        return printer.end(&Shown::from(&*reported), Prober::Agent(&mut client), stop);
     }
     while until.is_some() && !is_over() {
         std::thread::sleep(GLANCE);
     }
     let reported = client.report()?;
-    printer.end(&Shown::from(&reported))
+    printer.end(&Shown::from(&reported), Prober::Agent(&mut client), stop)
 }
 
 /// Watches this node in this process.
@@ -109,10 +110,13 @@ fn watch(config: &Doctor, stop: &Stop) -> anyhow::Result<u8> {
     let Showing {
         printer, node, clock, ..
     } = showing;
-    printer.end(&Shown {
+    // Its hooks are not needed any more.
+    drop(session);
+    let shown = Shown {
         report: &report,
         context: Context { node: &node, clock },
-    })
+    };
+    printer.end(&shown, Prober::Own, stop)
 }
 
 /// A report, and who says it.
@@ -189,7 +193,8 @@ impl<'a> Printer<'a> {
             (Some(_), Some((width, _))) => usize::from(width.0),
             _ => self.config.options.width,
         };
-        let text = self.text(shown, width)?;
+        let view = View::new(shown.report, &self.config.workloads);
+        let text = self.text(&view, shown.context, width)?;
         if let Some(screen) = &mut self.screen {
             let height = size.map_or(usize::MAX, |(_, height)| usize::from(height.0));
             screen.draw(&text, height)?;
@@ -216,31 +221,33 @@ impl<'a> Printer<'a> {
     }
 
     /// The last report, and the exit code that goes with it.
-    fn end(mut self, shown: &Shown<'_>) -> anyhow::Result<u8> {
+    fn end(mut self, shown: &Shown<'_>, prober: Prober<'_>, stop: &Stop) -> anyhow::Result<u8> {
         let was_on_screen = self.screen.take().is_some();
+        let mut view = View::new(shown.report, &self.config.workloads);
+        if self.config.probe && view.failing().next().is_some() {
+            let probes = prober.check_all(&view, stop);
+            view = view.with_probes(probes);
+        }
         // What was followed line by line was printed as it changed.
         if !self.config.watch || was_on_screen {
-            let text = self.text(shown, self.config.options.width)?;
+            let text = self.text(&view, shown.context, self.config.options.width)?;
             print(|out| out.write_all(text.as_bytes()))?;
         }
-        let view = View::new(shown.report, &self.config.workloads);
         for line in &view.unmatched {
             let _ = writeln!(io::stderr(), "obsflow: {line}");
         }
         Ok(view.exit_code())
     }
 
-    fn text(&self, shown: &Shown<'_>, width: usize) -> io::Result<String> {
-        let view = View::new(shown.report, &self.config.workloads);
-        let context = shown.context;
+    fn text(&self, view: &View<'_>, context: Context<'_>, width: usize) -> io::Result<String> {
         let options = Options {
             width,
             ..self.config.options
         };
         Ok(match self.config.format {
-            DoctorFormat::Json => doctor::json(&view, context)?,
-            DoctorFormat::Table => doctor::table(&view, context, options),
-            DoctorFormat::Wide => doctor::wide(&view, context, options),
+            DoctorFormat::Json => doctor::json(view, context)?,
+            DoctorFormat::Table => doctor::table(view, context, options),
+            DoctorFormat::Wide => doctor::wide(view, context, options),
         })
     }
 }

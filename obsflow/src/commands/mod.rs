@@ -2,6 +2,7 @@
 
 mod doctor;
 mod observe;
+mod probe;
 mod record;
 mod replay;
 mod status;

@@ -21,6 +21,8 @@ pub struct Doctor {
     pub watch_for: Option<Duration>,
     /// Follow.
     pub watch: bool,
+    /// Make active checks.
+    pub probe: bool,
     /// Format.
     pub format: DoctorFormat,
     /// Whether an agent is asked.
@@ -31,11 +33,15 @@ pub struct Doctor {
 
 impl Doctor {
     pub(super) fn new(args: DoctorArgs) -> Result<Self, ConfigError> {
+        if args.watch && args.probe {
+            return Err(ConfigError::Both("--watch", "--probe"));
+        }
         let terminal = std::io::stdout().is_terminal();
         Ok(Self {
             workloads: Selectors::parse(&args.workloads)?,
             watch_for: args.watch_for.map(|text| duration("--for", text)).transpose()?,
             watch: args.watch,
+            probe: args.probe,
             format: args.output,
             options: Options {
                 color: args.output != DoctorFormat::Json && wants_colour(args.color),

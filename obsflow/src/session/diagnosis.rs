@@ -14,6 +14,7 @@ use crate::kernel::hooks::{Hook, State};
 use crate::model::expectation::ExpectationChange;
 use crate::model::verdict::{Export, Report, Transition};
 use crate::model::{Lifecycle, Mono, Observation};
+use crate::probe;
 
 /// How often a report is handed out although only counts and times in it changed.
 const REFRESH: Duration = Duration::from_secs(5);
@@ -135,7 +136,8 @@ impl<P: Publish> DiagnosisSink<P> {
 impl<P: Publish> Sink for DiagnosisSink<P> {
     fn observations(&mut self, observations: &[Observation]) -> io::Result<ControlFlow<()>> {
         self.dirty |= !observations.is_empty();
-        for observation in observations {
+        // What obsflow sends itself is nobody's export.
+        for observation in observations.iter().filter(|seen| !probe::is_own(seen)) {
             self.diagnoser.on(observation);
         }
         Ok(ControlFlow::Continue(()))

@@ -11,6 +11,9 @@ pub type Probes = BTreeMap<Arc<str>, Findings>;
 
 /// Draws what was found.
 pub(super) fn draw(page: &mut Page, findings: &Findings) {
+    if !findings.checks.is_empty() {
+        page.paragraph("    ", Ink::Dim, Ink::Dim, "tried from inside its pod:");
+    }
     for check in &findings.checks {
         let Check {
             step,
