@@ -12,7 +12,9 @@ fuzz_target!(|data: &[u8]| {
         return;
     };
     match event.body {
-        EventBody::Dns { message, wire_len, .. } => {
+        EventBody::Dns {
+            message, wire_len, ..
+        } => {
             let _ = parse(&message, wire_len as usize, Protocol::Udp);
         }
         EventBody::Cgroup { path } => assert!(!path.chars().any(char::is_control)),

@@ -24,7 +24,11 @@ fuzz_target!(|data: &[u8]| {
             2 => offset.saturating_add((*jump).into()),
             _ => u64::from(*jump) << 56,
         };
-        let cut = if flags & 4 == 0 { 0 } else { u32::from(*jump) << (flags >> 4) };
+        let cut = if flags & 4 == 0 {
+            0
+        } else {
+            u32::from(*jump) << (flags >> 4)
+        };
         let wire_len = u32::from(*len) + cut;
         stream.push(offset, wire_len, &Bytes::copy_from_slice(bytes), |framed| {
             assert!(framed.bytes.len() <= framed.wire_len.min(MAX_MESSAGE));

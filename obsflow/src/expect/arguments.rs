@@ -210,3 +210,7 @@ fn words(text: &str) -> Vec<String> {
 pub(super) fn file_name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or_default()
 }
+
+#[cfg(test)]
+#[path = "arguments_tests.rs"]
+mod tests;

@@ -1,10 +1,13 @@
 //! Processes that come and go to what their containers are expected to export.
 
+mod looks;
+
 use std::collections::hash_map::{Entry, RandomState};
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::fs;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
+
+use looks::LOADED_AFTER;
 
 use super::Config;
 use super::profile::{self, Profile};
@@ -18,10 +21,6 @@ use crate::model::{Mono, Workload};
 const MAX_QUEUE: usize = 65_536;
 /// Profiles remembered as a number each; dead ones are swept when there are twice as many as before.
 const MIN_SWEEP: usize = 1024;
-/// When to look for a loaded SDK, after the process began: at its start it has loaded nothing yet.
-const LOADED_AFTER: [Duration; 2] = [Duration::from_secs(10), Duration::from_secs(60)];
-/// Processes read of a container whose own were all overwritten or untold.
-const MAX_RELATIVES: usize = 8;
 /// Between two looks at a process that could not be read because its container had too many.
 const LATER: Duration = Duration::from_secs(2);
 
@@ -286,55 +285,6 @@ impl Expectations {
         out.push(ExpectationChange::Container(Box::new(container)));
     }
 
-    /// A container whose last known process ended may have others that were only forked: these announce themselves
-    /// with nothing.
-    fn look_whether_empty(&mut self, key: &ContainerKey, at: Mono) {
-        let Some(tracked) = self.containers.get(key) else {
-            return;
-        };
-        if !tracked.processes.is_empty() {
-            return;
-        }
-        let (cgroup, workload) = (tracked.cgroup, Arc::clone(&tracked.workload));
-        let left: Vec<u32> = self.processes_of(&workload).collect();
-        if left.is_empty() {
-            self.forget(key, at);
-            return;
-        }
-        for pid in left {
-            let Some(tracked) = self.containers.get_mut(key) else {
-                return;
-            };
-            let known = Known {
-                pid,
-                cgroup,
-                began: at,
-                state: State::Unread,
-            };
-            if !tracked.add(known) {
-                break;
-            }
-            self.by_pid.insert(pid, key.clone());
-            self.enqueue(pid);
-        }
-    }
-
-    /// Processes that the kernel says are in the workload's cgroup now.
-    fn processes_of(&self, workload: &Workload) -> impl Iterator<Item = u32> + use<> {
-        let path = workload.cgroup_path.as_deref().unwrap_or_default();
-        let text = self
-            .config
-            .cgroups
-            .as_ref()
-            .filter(|_| self.config.host_pids && !path.is_empty())
-            .and_then(|mount| {
-                fs::read_to_string(mount.join(path.trim_start_matches('/')).join("cgroup.procs")).ok()
-            })
-            .unwrap_or_default();
-        let pids: Vec<u32> = text.lines().filter_map(|line| line.parse().ok()).collect();
-        pids.into_iter().filter(|pid| *pid != 0)
-    }
-
     fn read(&mut self, pid: u32, now: Mono) {
         let Some(key) = self.by_pid.get(&pid).cloned() else {
             return;
@@ -378,7 +328,12 @@ impl Expectations {
                 } else {
                     profile
                 };
-                (Some(raw.stat.began), State::Profile(profile))
+                let state = if profile.concerns_telemetry() || profile.overwritten {
+                    State::Profile(profile)
+                } else {
+                    State::Nothing
+                };
+                (Some(raw.stat.began), state)
             }
         };
         if let Some(tracked) = self.containers.get_mut(&key) {
@@ -406,45 +361,6 @@ impl Expectations {
         }
         self.profiles.insert(fingerprint, Arc::downgrade(&made));
         made
-    }
-
-    /// What a process whose environment was overwritten inherited, or handed down: its parent in the same container,
-    /// else others there.
-    fn of_a_relative(&mut self, key: &ContainerKey, pid: u32, parent: u32) -> Option<Arc<Profile>> {
-        let tracked = self.containers.get(key)?;
-        if tracked.is_told() {
-            return None;
-        }
-        let workload = Arc::clone(&tracked.workload);
-        let mut others: Vec<u32> = self
-            .processes_of(&workload)
-            .filter(|other| *other != pid)
-            .collect();
-        others.sort_by_key(|other| *other != parent);
-        others.into_iter().take(MAX_RELATIVES).find_map(|other| {
-            let Outcome::Read(raw) = self.reader.read(other) else {
-                return None;
-            };
-            let profile = self.profile(other, &raw);
-            (!profile.overwritten && profile.concerns_telemetry()).then_some(profile)
-        })
-    }
-
-    /// Looks whether a process that is set to export has loaded an SDK by now.
-    fn look_for_loaded(&mut self, now: Mono) {
-        let due = self.loading.iter().take_while(|(due, ..)| *due <= now).count();
-        for (_, look, key) in self.loading.drain(..due).collect::<Vec<_>>() {
-            let Some(tracked) = self.containers.get_mut(&key) else {
-                continue;
-            };
-            let Some(pid) = tracked.unproved() else { continue };
-            tracked.loaded = self.reader.loaded_sdk(pid);
-            if tracked.loaded.is_some() {
-                self.changed.push(key);
-            } else if let Some(after) = LOADED_AFTER.get(look + 1) {
-                self.loading.push_back((now.after(*after), look + 1, key));
-            }
-        }
     }
 }
 

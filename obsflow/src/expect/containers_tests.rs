@@ -1,5 +1,6 @@
 //! Following processes: real ones, and made-up ones in a folder laid out like `/proc`.
 
+use std::fs;
 use std::path::Path;
 use std::process::{Child, Command};
 
@@ -111,8 +112,8 @@ impl Drop for Running {
 
 #[test]
 fn a_real_process_is_read_and_forgotten() {
-    let fs = CgroupFs::find(Path::new("/proc/self/mounts")).unwrap();
-    let cgroup = TempCgroup::new(fs.path());
+    let mount = CgroupFs::find(Path::new("/proc/self/mounts")).unwrap();
+    let cgroup = TempCgroup::new(mount.path());
     let child = Command::new("sleep")
         .arg("600")
         .env_clear()
@@ -261,4 +262,304 @@ fn whether_it_was_watched_from_its_exec() {
         found,
         expected.map(|(key, from_exec)| (key.to_owned(), from_exec, seconds(5)))
     );
+}
+
+/// As `setproctitle` leaves it: a title over the first variables, NULs up to where the old text goes on.
+const TITLED: &[u8] = b"rker [shop.wsgi]\0\0\0\0\0\0OTEL_EXPORTER_OTLP_ENDPOINT=http://c:4317\0";
+
+#[test]
+fn what_was_known_before_a_title_was_set_still_holds() {
+    let proc = Proc::new();
+    proc.process(10, 500, OTLP, "gunicorn");
+    let mut expectations = proc.expectations();
+    expectations.on(&exec(seconds(5), "c", 10));
+    assert_eq!(
+        one(work(&mut expectations, seconds(5))).service.as_deref(),
+        Some("shop")
+    );
+    // It executes itself again, and is read when it has a title already.
+    proc.process(10, 500, TITLED, "gunicorn: master");
+    expectations.on(&exec(seconds(6), "c", 10));
+    assert_eq!(work(&mut expectations, seconds(6)), []);
+    assert_eq!(expectations.stats().overwritten, 1);
+}
+
+#[test]
+fn a_relative_tells_what_a_title_has_overwritten() {
+    let proc = Proc::new();
+    proc.process(10, 500, TITLED, "gunicorn: master");
+    proc.process(11, 600, TITLED, "gunicorn: worker");
+    proc.process(12, 700, OTLP, "python3 worker.py");
+    let cgroups = TempDir::new();
+    fs::create_dir(cgroups.path().join("shop")).unwrap();
+    fs::write(cgroups.path().join("shop/cgroup.procs"), "10\n11\n12\n").unwrap();
+    let mut expectations = Expectations::new(Config {
+        cgroups: Some(cgroups.path().to_owned()),
+        ..proc.expectations().config
+    });
+    let mut step = running(seconds(9), "c", 10, seconds(5));
+    let mut workload = Workload::clone(&step.workload);
+    workload.cgroup_path = Some("/shop".into());
+    step.workload = Arc::new(workload);
+    expectations.on(&step);
+    let container = one(work(&mut expectations, seconds(9)));
+    assert_eq!((container.pid, container.service.as_deref()), (10, Some("shop")));
+    assert_eq!(container.unreadable, None);
+}
+
+#[test]
+fn without_a_relative_what_is_left_counts_with_a_word() {
+    let proc = Proc::new();
+    proc.process(10, 500, TITLED, "gunicorn: master");
+    proc.process(20, 500, &[0; 64], "nginx: master process");
+    let mut expectations = proc.expectations();
+    expectations.on(&running(seconds(9), "c", 10, seconds(5)));
+    let container = one(work(&mut expectations, seconds(9)));
+    assert_eq!(container.service, None);
+    assert_eq!(&*container.expectations[0].written, "http://c:4317");
+    assert!(container.unreadable.unwrap().contains("setproctitle"));
+    expectations.on(&running(seconds(9), "d", 20, seconds(5)));
+    let container = one(work(&mut expectations, seconds(9)));
+    assert!(container.expectations.is_empty() && container.unreadable.is_some());
+}
+
+#[test]
+fn an_environment_that_may_not_be_read_is_said_once() {
+    let mut tracked = Tracked::new(workload("c"), 7, seconds(1));
+    tracked.add(Known {
+        pid: 10,
+        cgroup: 7,
+        began: seconds(1),
+        state: State::Unreadable("its environment may not be read".into()),
+    });
+    let key = ContainerKey("c".into());
+    let container = tracked.report(&key, &[]).unwrap();
+    assert_eq!(
+        container.unreadable.as_deref(),
+        Some("its environment may not be read")
+    );
+    assert!(container.expectations.is_empty());
+    assert_eq!(tracked.report(&key, &[]), None);
+}
+
+#[test]
+fn a_container_without_telemetry_is_not_worth_a_word() {
+    let proc = Proc::new();
+    proc.process(10, 500, b"PATH=/bin\0", "nginx");
+    let mut expectations = proc.expectations();
+    expectations.on(&exec(seconds(5), "c", 10));
+    expectations.on(&exec(seconds(5), "d", 99));
+    assert_eq!(work(&mut expectations, seconds(5)), []);
+    assert_eq!((expectations.stats().read, expectations.stats().gone), (1, 1));
+    for (id, pid) in [("c", 10), ("d", 99)] {
+        expectations.on(&step(seconds(6), id, pid, Step::Exit));
+    }
+    assert_eq!(work(&mut expectations, seconds(6)), []);
+    assert_eq!(expectations.stats().containers, 0);
+}
+
+#[test]
+fn nobody_owns_the_root_cgroup() {
+    let proc = Proc::new();
+    proc.process(10, 500, OTLP, "app");
+    let mut expectations = proc.expectations();
+    let mut step = exec(seconds(5), "c", 10);
+    step.workload = Arc::new(Workload {
+        kind: WorkloadKind::Cgroup,
+        cgroup_path: Some("/".into()),
+        ..Workload::default()
+    });
+    expectations.on(&step);
+    step.workload = Arc::default();
+    expectations.on(&step);
+    assert!(!expectations.is_waiting());
+}
+
+#[test]
+fn a_removed_cgroup_ends_its_container() {
+    let proc = Proc::new();
+    proc.process(10, 500, OTLP, "app");
+    let mut expectations = proc.expectations();
+    expectations.on(&exec(seconds(5), "c", 10));
+    let container = one(work(&mut expectations, seconds(5)));
+    expectations.on(&step(seconds(6), "c", 0, Step::CgroupGone));
+    let gone = ExpectationChange::Gone {
+        key: container.key,
+        at: seconds(6),
+    };
+    assert_eq!(work(&mut expectations, seconds(6)), [gone]);
+    // The record of its exit came late.
+    expectations.on(&step(seconds(6), "c", 10, Step::Exit));
+    assert_eq!(work(&mut expectations, seconds(6)), []);
+    let stats = expectations.stats();
+    assert_eq!((stats.containers, stats.processes), (0, 0));
+}
+
+#[test]
+fn a_container_that_starts_many_processes_is_read_in_moderation() {
+    let proc = Proc::new();
+    for pid in 100..200 {
+        proc.process(pid, 500, b"PATH=/bin\0", "sh -c true");
+    }
+    let mut expectations = proc.expectations();
+    for pid in 100..200 {
+        expectations.on(&exec(seconds(5), "c", pid));
+        work(&mut expectations, seconds(5));
+    }
+    let stats = expectations.stats();
+    assert_eq!((stats.read, stats.processes), (16, 64));
+    assert_eq!(stats.skipped, 36, "no more are even remembered");
+    // The others get their turn, one a second.
+    for at in 6..20 {
+        work(&mut expectations, seconds(at));
+    }
+    let read = expectations.stats().read;
+    assert!((20..=32).contains(&read), "{read}");
+    // Once it told, it needs no more.
+    proc.process(100, 500, OTLP, "app");
+    expectations.on(&exec(seconds(40), "c", 100));
+    assert_eq!(one(work(&mut expectations, seconds(60))).pid, 100);
+}
+
+#[test]
+fn a_pod_that_restarts_every_second_leaves_nothing_behind() {
+    let proc = Proc::new();
+    let mut expectations = proc.expectations();
+    for turn in 0..200u32 {
+        let (id, pid) = (format!("c{turn}"), 1000 + turn);
+        let at = seconds(10 + u64::from(turn));
+        proc.process(pid, 500, OTLP, "app");
+        expectations.on(&exec(at, &id, pid));
+        assert_eq!(work(&mut expectations, at).len(), 1);
+        proc.gone(pid);
+        expectations.on(&step(at, &id, pid, Step::Exit));
+        assert_eq!(work(&mut expectations, at).len(), 1);
+    }
+    let stats = expectations.stats();
+    assert_eq!((stats.containers, stats.processes, stats.read), (0, 0, 200));
+    assert_eq!(expectations.profiles.len(), 1);
+}
+
+#[test]
+fn limits_hold_and_what_is_left_out_is_counted() {
+    let proc = Proc::new();
+    let mut expectations = Expectations::new(Config {
+        max_containers: 10,
+        max_reads: 3,
+        ..proc.expectations().config
+    });
+    for pid in 0..20 {
+        proc.process(100 + pid, 500, OTLP, "app");
+        expectations.on(&exec(seconds(5), &format!("c{pid}"), 100 + pid));
+    }
+    assert_eq!(expectations.stats().forgotten, 10);
+    assert_eq!(work(&mut expectations, seconds(5)).len(), 3);
+    assert!(expectations.is_waiting());
+    for _ in 0..3 {
+        work(&mut expectations, seconds(5));
+    }
+    assert_eq!(expectations.stats().read, 10);
+    assert!(!expectations.is_waiting());
+}
+
+#[test]
+fn a_loaded_sdk_is_found_once_it_is_loaded() {
+    let proc = Proc::new();
+    proc.process(10, 500, OTLP, "app");
+    let maps = proc.0.path().join("10/maps");
+    fs::write(&maps, "").unwrap();
+    let mut expectations = proc.expectations();
+    expectations.on(&exec(seconds(5), "c", 10));
+    assert!(one(work(&mut expectations, seconds(5))).proofs.is_empty());
+    assert_eq!(work(&mut expectations, seconds(20)), []);
+    fs::write(
+        &maps,
+        "7f r-xp 0 08:01 1 /usr/lib/libopentelemetry_exporter_otlp_http.so\n",
+    )
+    .unwrap();
+    assert_eq!(work(&mut expectations, seconds(50)), []);
+    let container = one(work(&mut expectations, seconds(90)));
+    assert_eq!(
+        container
+            .proofs
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>(),
+        ["it has loaded libopentelemetry_exporter_otlp_http.so"]
+    );
+}
+
+#[test]
+fn rules_apply_when_the_names_are_known() {
+    #[derive(serde::Deserialize)]
+    struct File {
+        exporter: Vec<crate::expect::Rule>,
+    }
+    let file: File =
+        toml::from_str("[[exporter]]\npod = 'alloy-*'\nendpoint = 'http://mimir:9009/api/v1/push'\n")
+            .unwrap();
+    let proc = Proc::new();
+    proc.process(10, 500, b"PATH=/bin\0", "alloy");
+    let mut expectations = Expectations::new(Config {
+        rules: file.exporter,
+        ..proc.expectations().config
+    });
+    expectations.on(&exec(seconds(5), "c", 10));
+    assert_eq!(work(&mut expectations, seconds(5)), []);
+    let mut named = exec(seconds(6), "c", 10);
+    named.workload = Arc::new(Workload {
+        pod: Some("alloy-x1".into()),
+        ..Workload::clone(&named.workload)
+    });
+    expectations.on(&named);
+    let container = one(work(&mut expectations, seconds(6)));
+    assert_eq!(container.workload.pod.as_deref(), Some("alloy-x1"));
+    assert_eq!(container.expectations[0].source, Source::Config);
+    assert_eq!(container.proofs.len(), 1);
+}
+
+/// Bytes of this process that are in memory.
+fn resident() -> u64 {
+    let text = fs::read_to_string("/proc/self/statm").unwrap();
+    let pages: u64 = text.split(' ').nth(1).unwrap().parse().unwrap();
+    pages * rustix::param::page_size() as u64
+}
+
+#[test]
+fn five_thousand_containers_are_small() {
+    const COUNT: u32 = 5_000;
+    let proc = Proc::new();
+    // Fifty replicas of a hundred services, in an environment of common size. To make them costs more than to read them:
+    // replicas are links.
+    for service in 0..100 {
+        let environ = format!(
+            "OTEL_EXPORTER_OTLP_ENDPOINT=http://collector.observability.svc:4317\0OTEL_SERVICE_NAME=service-{service}\0\
+             FILLER={}\0",
+            "x".repeat(4000)
+        );
+        proc.process(1000 + service, 500, environ.as_bytes(), "app");
+    }
+    for pid in 100..COUNT {
+        let link = proc.0.path().join((1000 + pid).to_string());
+        std::os::unix::fs::symlink((1000 + pid % 100).to_string(), link).unwrap();
+    }
+    let mut expectations = proc.expectations();
+    let before = resident();
+    let begun = Instant::now();
+    let mut found = Vec::new();
+    for pid in 0..COUNT {
+        expectations.on(&exec(seconds(5), &format!("{pid:064x}"), 1000 + pid));
+    }
+    while expectations.is_waiting() {
+        expectations.work(seconds(5), &mut found);
+    }
+    let (took, grown) = (begun.elapsed(), resident().saturating_sub(before));
+    assert_eq!(found.len(), COUNT as usize);
+    assert_eq!(
+        expectations.profiles.len(),
+        100,
+        "replicas share what was made of one"
+    );
+    println!("{COUNT} containers: {took:?}, {} KiB", grown >> 10);
+    assert!(grown < 24 << 20, "{} KiB", grown >> 10);
 }

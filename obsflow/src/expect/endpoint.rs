@@ -395,20 +395,25 @@ pub(super) fn shown(text: &str, max: usize) -> Arc<str> {
 
 fn push_shown(out: &mut String, text: &str, max: usize) {
     const CUT: &str = "…";
-    let mut piece = String::new();
-    let mut rest = text.chars();
-    while let Some(c) = rest.next() {
-        piece.clear();
+    // Where to cut when it turns out too long.
+    let mut fits = out.len();
+    for c in text.chars() {
         if c.is_control() {
-            piece.extend(c.escape_default());
+            out.extend(c.escape_default());
         } else {
-            piece.push(c);
+            out.push(c);
         }
-        let more = if rest.as_str().is_empty() { 0 } else { CUT.len() };
-        if out.len() + piece.len() + more > max {
+        if out.len() > max {
+            out.truncate(fits);
             out.push_str(CUT);
             return;
         }
-        out.push_str(&piece);
+        if out.len() + CUT.len() <= max {
+            fits = out.len();
+        }
     }
 }
+
+#[cfg(test)]
+#[path = "endpoint_tests.rs"]
+mod tests;

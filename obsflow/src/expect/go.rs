@@ -253,3 +253,7 @@ fn read(file: &File, offset: u64, len: usize) -> io::Result<Vec<u8>> {
     bytes.truncate(filled);
     Ok(bytes)
 }
+
+#[cfg(test)]
+#[path = "go_tests.rs"]
+mod tests;

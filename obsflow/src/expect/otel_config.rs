@@ -3,11 +3,12 @@
 //! Source: opentelemetry-configuration's schema 1.0, and the file formats 0.1 to 0.4 before it, whose exporter `otlp` had
 //! its protocol beside; "Declarative configuration: environment variable substitution" of the specification.
 
+mod schema;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Deserialize;
-use serde::de::{Deserializer, IgnoredAny};
+use schema::{Attributed, Attributes, Exporter, File, Otlp, Resource, Scalar};
 
 use super::endpoint::{self, Form};
 use super::profile::Settings;
@@ -25,130 +26,6 @@ const MAX_EXPORTERS: usize = 32;
 pub(super) struct Found {
     pub(super) expectations: Vec<Expectation>,
     pub(super) service: Option<Arc<str>>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct File {
-    disabled: Option<Scalar>,
-    resource: Option<Resource>,
-    tracer_provider: Option<Processors>,
-    meter_provider: Option<Readers>,
-    logger_provider: Option<Processors>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Resource {
-    attributes: Option<Attributes>,
-}
-
-/// A list of names and values; a map in the first formats.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Attributes {
-    List(Vec<Attribute>),
-    Other(IgnoredAny),
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Attribute {
-    name: Option<Scalar>,
-    value: Option<Attributed>,
-}
-
-/// A scalar, or something that is no service name.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Attributed {
-    Scalar(Scalar),
-    Other(IgnoredAny),
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Processors {
-    processors: Option<Vec<Processor>>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Processor {
-    batch: Option<Batch>,
-    simple: Option<Batch>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Batch {
-    schedule_delay: Option<Scalar>,
-    exporter: Option<Exporter>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Readers {
-    readers: Option<Vec<MetricReader>>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct MetricReader {
-    periodic: Option<Periodic>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Periodic {
-    interval: Option<Scalar>,
-    exporter: Option<Exporter>,
-}
-
-/// A key without a value is an exporter with defaults.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Exporter {
-    #[serde(deserialize_with = "there")]
-    otlp_http: Option<Otlp>,
-    #[serde(deserialize_with = "there")]
-    otlp_grpc: Option<Otlp>,
-    #[serde(deserialize_with = "there")]
-    otlp: Option<Otlp>,
-    #[serde(deserialize_with = "there")]
-    zipkin: Option<Otlp>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Otlp {
-    endpoint: Option<Scalar>,
-    protocol: Option<Scalar>,
-    encoding: Option<Scalar>,
-    timeout: Option<Scalar>,
-    insecure: Option<Scalar>,
-    tls: Option<Tls>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Tls {
-    insecure: Option<Scalar>,
-}
-
-#[derive(Clone, Deserialize)]
-#[serde(untagged)]
-enum Scalar {
-    Bool(bool),
-    Integer(i64),
-    Float(f64),
-    Text(String),
-}
-
-fn there<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Otlp>, D::Error> {
-    Ok(Some(
-        Option::<Otlp>::deserialize(deserializer)?.unwrap_or_default(),
-    ))
 }
 
 /// Reads the text of a file that stands at `path` in the container.
@@ -424,3 +301,7 @@ fn value_of(reference: &str, variable: &dyn Fn(&str) -> Option<String>) -> Optio
         && chars.all(|c| c.is_ascii_alphanumeric() || c == '_');
     good.then(|| variable(name).unwrap_or_else(|| default.to_owned()))
 }
+
+#[cfg(test)]
+#[path = "otel_config_tests.rs"]
+mod tests;

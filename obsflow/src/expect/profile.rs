@@ -240,3 +240,7 @@ fn is_dotnet_injected(environment: &Environment<'_>) -> Option<&'static str> {
         .is_some_and(|value| value.trim() == "1");
     (profiles && environment.get("OTEL_DOTNET_AUTO_HOME").is_some()).then_some("CORECLR_ENABLE_PROFILING")
 }
+
+#[cfg(test)]
+#[path = "profile_tests.rs"]
+mod tests;

@@ -184,3 +184,7 @@ fn head(path: &Path, max: usize) -> io::Result<Vec<u8>> {
     File::open(path)?.take(max as u64).read_to_end(&mut text)?;
     Ok(text)
 }
+
+#[cfg(test)]
+#[path = "reader_tests.rs"]
+mod tests;

@@ -261,3 +261,7 @@ const DIALECTS: [Dialect; 8] = [
 fn dialects() -> String {
     DIALECTS.map(Dialect::name).join(", ")
 }
+
+#[cfg(test)]
+#[path = "rules_tests.rs"]
+mod tests;

@@ -30,6 +30,9 @@ const SURELY_MILLISECONDS: f64 = 1000.0;
 /// Nothing is waited for longer; keeps sums of such times within bounds.
 pub(super) const LONGEST: Duration = Duration::from_secs(86_400);
 
+/// Names looked at in a list of exporters.
+const MAX_SELECTED: usize = 8;
+
 /// Signals that the specification has variables for.
 const SIGNALS: [Signal; 3] = [Signal::Traces, Signal::Metrics, Signal::Logs];
 
@@ -133,7 +136,12 @@ impl Reader<'_, '_> {
             };
         };
         let mut found = Vec::new();
+        let mut seen = Vec::new();
         for name in list.split(',').map(str::trim) {
+            if seen.contains(&name) || seen.len() >= MAX_SELECTED {
+                continue;
+            }
+            seen.push(name);
             let named = match name {
                 "otlp" => None,
                 // Python's names of the two.

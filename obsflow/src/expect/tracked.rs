@@ -216,12 +216,16 @@ impl Tracked {
 
     /// The same as before, with what became known since.
     fn again(&mut self, key: &ContainerKey, selected: &[&Rule]) -> Option<Container> {
+        let before = self.reported.clone()?;
+        let lives = self.processes.iter().any(|known| known.pid == before.pid);
+        let heir = self.processes.first().filter(|_| !lives);
         let report = Reported {
+            pid: heir.map_or(before.pid, |known| known.pid),
             workload: Arc::clone(&self.workload),
             began: self.began,
             from_exec: self.from_exec,
             loaded: self.loaded.is_some(),
-            ..self.reported.clone()?
+            ..before
         };
         self.say(key, selected, report)
     }
