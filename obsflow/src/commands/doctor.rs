@@ -10,7 +10,7 @@ use super::{announce, print, until_signal};
 use crate::api::{Address, Client, Next, Reported};
 use crate::cli::DoctorFormat;
 use crate::config::{Doctor, WATCH_FOR, Whom};
-use crate::diagnose::Diagnoser;
+use crate::diagnose::{Diagnoser, ThisNode};
 use crate::expect::{self, Expectations};
 use crate::model::verdict::Report;
 use crate::model::{Clock, Mono};
@@ -101,7 +101,8 @@ fn watch(config: &Doctor, stop: &Stop) -> anyhow::Result<u8> {
     };
     let mut sink = DiagnosisSink::new(
         Expectations::new(expect::Config::default()),
-        Diagnoser::new(diagnosis::config(&session, config.live.payload)),
+        Diagnoser::new(diagnosis::config(&session, config.live.payload))
+            .with_facts(Box::new(ThisNode::default())),
         showing,
     );
     let watched = session.run(stop, &mut sink);

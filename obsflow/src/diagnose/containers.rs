@@ -13,6 +13,9 @@ use super::exporter::Container;
 /// Cgroups whose container is remembered; beyond, they are looked up by key again.
 const MAX_CGROUPS: usize = 32_768;
 
+/// Containers of one network namespace that are looked through: a pod has few, and the host's namespace is no pod's.
+const MAX_IN_NETNS: usize = 8;
+
 /// Containers by slot, key and cgroup. A slot's generation tells its containers apart.
 #[derive(Debug)]
 pub(super) struct Containers {
@@ -20,6 +23,8 @@ pub(super) struct Containers {
     free: Vec<u32>,
     by_key: HashMap<Arc<str>, u32>,
     by_cgroup: HashMap<u64, u32>,
+    /// By inode of the network namespace, as many as one looks through.
+    by_netns: HashMap<u32, Vec<u32>>,
     generation: u32,
     capacity: usize,
     /// Exporters of all of them.
@@ -33,6 +38,7 @@ impl Containers {
             free: Vec::new(),
             by_key: HashMap::new(),
             by_cgroup: HashMap::new(),
+            by_netns: HashMap::new(),
             generation: 0,
             capacity: capacity.max(1),
             exporters: 0,
@@ -55,10 +61,49 @@ impl Containers {
         if !Arc::ptr_eq(&container.workload, &observation.workload) {
             container.rename(&observation.workload);
         }
-        if observation.netns != 0 {
-            container.netns = observation.netns;
+        if let Some(local) = observation.local
+            && !local.ip().is_loopback()
+            && !local.ip().is_unspecified()
+        {
+            container.ip = Some(local.ip().to_canonical());
+        }
+        if observation.netns != 0 && container.netns != observation.netns {
+            let before = std::mem::replace(&mut container.netns, observation.netns);
+            self.moved(slot, before, observation.netns);
         }
         Some(slot)
+    }
+
+    fn moved(&mut self, slot: u32, from: u32, to: u32) {
+        if let Some(slots) = self.by_netns.get_mut(&from) {
+            slots.retain(|other| *other != slot);
+            if slots.is_empty() {
+                self.by_netns.remove(&from);
+            }
+        }
+        if to != 0 {
+            let slots = self.by_netns.entry(to).or_default();
+            if slots.len() < MAX_IN_NETNS {
+                slots.push(slot);
+            }
+        }
+    }
+
+    /// Containers of a network namespace.
+    pub(super) fn in_netns(&self, netns: u32) -> &[u32] {
+        self.by_netns.get(&netns).map_or(&[], |slots| slots)
+    }
+
+    /// The container an observation is of, without learning from it.
+    pub(super) fn find(&self, observation: &Observation) -> Option<u32> {
+        if observation.cgroup != 0
+            && let Some(slot) = self.by_cgroup.get(&observation.cgroup)
+        {
+            return Some(*slot);
+        }
+        let workload = &observation.workload;
+        let key = workload.container_id.as_ref().or(workload.cgroup_path.as_ref())?;
+        self.by_key.get(&**key).copied()
     }
 
     fn learn_cgroup(&mut self, cgroup: u64, slot: u32) {
@@ -114,6 +159,7 @@ impl Containers {
         let container = self.slots.get_mut(slot as usize)?.take()?;
         self.exporters = self.exporters.saturating_sub(container.exporters.len());
         self.by_key.remove(&*container.key.0);
+        self.moved(slot, container.netns, 0);
         self.by_cgroup.retain(|_, other| *other != slot);
         self.free.push(slot);
         Some(container)
@@ -148,7 +194,6 @@ impl Container {
         if workload.container_key().as_ref() == Some(&self.key) && *self.workload != **workload {
             self.workload = Arc::clone(workload);
             self.family = super::group::family(workload);
-            self.is_dirty = true;
         }
     }
 }

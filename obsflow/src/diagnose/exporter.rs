@@ -52,11 +52,6 @@ impl Seen {
     pub(super) fn last(&self) -> Option<Mono> {
         self.any().then_some(self.last)
     }
-
-    /// Whether it was seen after the other was seen last.
-    pub(super) fn after(&self, other: &Self) -> bool {
-        self.any() && (!other.any() || self.last > other.last)
-    }
 }
 
 /// A drop on this node.
@@ -206,6 +201,8 @@ pub(super) struct Destination {
     pub(super) foreign: Seen,
     /// A sidecar in the pod takes the container's connections to it: seen by its own connection there.
     pub(super) sidecar: Option<Sidecar>,
+    /// Its connections end at a proxy in the pod, as their own addresses show.
+    pub(super) is_redirected: bool,
     /// Anything of it on the wire.
     pub(super) wire: Seen,
 }
@@ -234,6 +231,7 @@ impl Destination {
             traffic: Traffic::default(),
             foreign: Seen::default(),
             sidecar: None,
+            is_redirected: false,
             wire: Seen::default(),
         }
     }
@@ -370,11 +368,15 @@ pub(super) struct Container {
     pub(super) work: Seen,
     /// Its replicas: a hash of namespace, workload and container name.
     pub(super) family: u64,
+    /// Since when connections are accepted in its network namespace; `None` when none was, or nothing tells.
+    pub(super) served: Option<Mono>,
+    /// Whether that could be told.
+    pub(super) can_tell_served: bool,
+    /// Its address, from its own connections.
+    pub(super) ip: Option<IpAddr>,
     /// Whether its connections are made for another container of the pod.
     pub(super) is_sidecar: bool,
     pub(super) generation: u32,
-    /// Something happened since it was last judged.
-    pub(super) is_dirty: bool,
 }
 
 impl Container {
@@ -395,9 +397,11 @@ impl Container {
             exporters: Vec::new(),
             work: Seen::default(),
             family,
+            served: None,
+            can_tell_served: false,
+            ip: None,
             is_sidecar: false,
             generation,
-            is_dirty: true,
         }
     }
 
@@ -409,7 +413,7 @@ impl Container {
     pub(super) fn leg(&self, to: Option<&Destination>) -> Leg {
         if self.is_sidecar {
             Leg::Sidecar
-        } else if to.is_some_and(|to| to.sidecar.is_some()) {
+        } else if to.is_some_and(|to| to.sidecar.is_some() || to.is_redirected) {
             Leg::ToSidecar
         } else {
             Leg::Direct

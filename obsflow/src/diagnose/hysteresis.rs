@@ -1,6 +1,7 @@
 //! A verdict opens once and closes once. A recovery is believed after a moment; a failure that is back by then has not
 //! ended, it flapped.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::time::Mono;
@@ -26,6 +27,11 @@ pub(super) struct Held {
     pub(super) opened: Option<Box<Export>>,
     /// The failure before, and its end.
     before: Option<(VerdictId, Mono)>,
+    /// What to do, and when that was found out.
+    pub(super) advice: Vec<Arc<str>>,
+    pub(super) advised: Option<Mono>,
+    /// What held before obsflow was started again.
+    resumed: Option<(VerdictId, Mono, u32)>,
 }
 
 /// What came of it.
@@ -80,6 +86,30 @@ impl Held {
         self.verdict = Some(verdict);
         self.since = since;
         self.closing = None;
+        self.advised = None;
+        if let Some((before, since, flaps)) = self.resumed
+            && before == verdict
+        {
+            self.since = since;
+            self.flaps = flaps;
+            self.resumed = None;
+        } else if verdict == VerdictId::Healthy {
+            self.resumed = None;
+        }
+    }
+
+    /// Takes over what held before obsflow was started again.
+    pub(super) fn resume(&mut self, verdict: VerdictId, since: Mono, flaps: u32) {
+        if self.verdict.is_none() && verdict.is_failure() {
+            // It has to be found again; when it is, it is the one from before.
+            self.resumed = Some((verdict, since, flaps));
+        }
+    }
+
+    /// Whether a failure holds, or ended less than `within` ago.
+    pub(super) fn failed_lately(&self, now: Mono, within: Duration) -> bool {
+        self.verdict.is_some_and(VerdictId::is_failure)
+            || self.before.is_some_and(|(_, ended)| now.since(ended) < within)
     }
 
     /// How often the verdict that holds has come and gone.

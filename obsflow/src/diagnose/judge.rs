@@ -1,86 +1,167 @@
 //! Judging: the first rule that fires for each exporter, whether that is news, and what is said of it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::model::time::Mono;
-use crate::model::verdict::{Export, Severity, Transition, VerdictId};
+use crate::model::verdict::{Export, Rung, Severity, Transition, VerdictId};
 
+use super::advice::{self, Known};
 use super::evidence::Told;
 use super::exporter::{Container, Exporter};
-use super::hysteresis::Change;
+use super::facts::Facts;
+use super::hysteresis::{Change, Held};
 use super::rules::{self, Case, Finding};
 use super::{Diagnoser, Node, ladder};
 
+/// Advice that is looked up at one tick: it reads files of the containers.
+const ADVISED_AT_ONCE: u32 = 64;
+/// How often advice is looked up again: names may have resolved since, ports may be listened on.
+const ADVISE_AGAIN: Duration = Duration::from_secs(10);
+/// How often replicas and served connections are looked at.
+const LOOK_AROUND: Duration = Duration::from_secs(2);
+/// How long after a failure of the sidecar's leg what the application is told is still a consequence.
+const AFTERMATH: Duration = Duration::from_secs(30);
+
+/// What ended, and what began.
+type News = (Option<Box<Export>>, Option<Box<Export>>);
+
 impl Diagnoser {
-    pub(super) fn judge_all(&mut self, now: Mono) {
+    /// What a rule needs to know of others: which replicas send, and who has something to do.
+    pub(super) fn look_around(&mut self, now: Mono) {
+        if now < self.next_look {
+            return;
+        }
+        self.next_look = now.after(LOOK_AROUND);
+        self.node.senders.clear();
+        for container in self.containers.iter() {
+            let last = container
+                .exporters
+                .iter()
+                .filter_map(|e| e.accepted.ok.last())
+                .max();
+            if let Some(last) = last {
+                let (count, latest) = self.node.senders.entry(container.family).or_insert((0, last));
+                *count += 1;
+                *latest = last.max(*latest);
+            }
+        }
+        let Some(facts) = &self.facts else { return };
+        let watching_since = self.node.watching_since;
         for slot in 0..self.containers.slots() {
-            let Some(container) = self.containers.get(slot) else {
+            let Some(container) = self.containers.get_mut(slot) else {
                 continue;
             };
-            for index in 0..container.exporters.len() {
-                self.judge_one(slot, index, now);
+            // Only of those whose silence is in question.
+            let in_question = !container.exporters.is_empty()
+                && !container.proofs.is_empty()
+                && container.served.is_none()
+                && container.pid != 0
+                && !container.destinations.iter().any(|to| to.wire.any());
+            if !in_question {
+                continue;
+            }
+            let Some(accepted) = facts.accepted(container.pid) else {
+                continue;
+            };
+            // Those of the first look are as old as the container, for all that is known.
+            let since = if container.can_tell_served {
+                now
+            } else {
+                container.began.unwrap_or_default().max(watching_since)
+            };
+            container.can_tell_served = true;
+            container.served = (accepted > 0).then_some(since);
+        }
+    }
+
+    pub(super) fn judge_all(&mut self, now: Mono) {
+        let mut advised = 0;
+        for slot in 0..self.containers.slots() {
+            let exporters = self.containers.get(slot).map_or(0, |c| c.exporters.len());
+            for index in 0..exporters {
+                self.judge_one(slot, index, now, &mut advised);
             }
         }
     }
 
-    fn judge_one(&mut self, slot: u32, index: usize, now: Mono) {
-        let Some(container) = self.containers.get(slot) else {
-            return;
+    fn judge_one(&mut self, slot: u32, index: usize, now: Mono, advised: &mut u32) {
+        let held = |this: &mut Self| {
+            let container = this.containers.get_mut(slot)?;
+            Some(std::mem::take(&mut container.exporters.get_mut(index)?.held))
         };
-        let Some(exporter) = container.exporters.get(index) else {
-            return;
-        };
-        let finding = if exporter.is_split {
-            // Its signals are judged; it ends with the rest of what was said of it.
-            Finding::new(VerdictId::Unknown, crate::model::verdict::Rung::Configured, now)
-        } else {
-            self.finding(container, exporter, now)
-        };
-        let mut held = exporter.held.clone();
-        let change = held.step(finding.id, finding.since, now);
-        let opened = held.opened.take();
-        let is_failure = held.verdict.is_some_and(VerdictId::is_failure);
-        let mut opens = None;
-        let mut closes = None;
-        if change == Change::Other {
-            closes = opened;
-        } else {
-            held.opened = opened;
+        let Some(mut held) = held(self) else { return };
+        let (closes, opens) = self
+            .step(slot, index, &mut held, now, advised)
+            .unwrap_or_default();
+        for (export, opened) in [(closes, false), (opens, true)] {
+            if let Some(export) = export {
+                self.transitions.push(Transition {
+                    at: now,
+                    export: *export,
+                    opened,
+                });
+            }
         }
-        // A container that may still come up raises nothing; what still fails when it is old enough does.
-        if is_failure
-            && held.opened.is_none()
-            && held.closing.is_none()
-            && !is_young(&self.node, container, now)
-        {
-            let export = self
-                .export(container, exporter, &finding, (held.since, held.flaps), now)
-                .0;
-            held.opened = Some(Box::new(export.clone()));
-            opens = Some(export);
-        }
-        if let Some(mut export) = closes {
-            export.flaps = exporter.held.flaps;
-            self.transitions.push(Transition {
-                at: now,
-                export: *export,
-                opened: false,
-            });
-        }
-        if let Some(export) = opens {
-            self.transitions.push(Transition {
-                at: now,
-                export,
-                opened: true,
-            });
-        }
-        if let Some(exporter) = self
-            .containers
-            .get_mut(slot)
-            .and_then(|container| container.exporters.get_mut(index))
+        if let Some(container) = self.containers.get_mut(slot)
+            && let Some(exporter) = container.exporters.get_mut(index)
         {
             exporter.held = held;
         }
+    }
+
+    /// Judges one exporter; gives what closes and what opens by it.
+    fn step(&self, slot: u32, index: usize, held: &mut Held, now: Mono, advised: &mut u32) -> Option<News> {
+        let container = self.containers.get(slot)?;
+        let exporter = container.exporters.get(index)?;
+        let finding = if exporter.is_split {
+            // Its signals are judged instead.
+            Finding::new(VerdictId::Unknown, Rung::Configured, now)
+        } else {
+            self.finding(container, exporter, now)
+        };
+        let flaps = held.flaps;
+        let mut closes = None;
+        if held.step(finding.id, finding.since, now) == Change::Other {
+            closes = held.opened.take();
+            if let Some(export) = &mut closes {
+                export.flaps = flaps;
+            }
+        }
+        let fails = held.verdict.is_some_and(VerdictId::is_failure) && held.closing.is_none();
+        if !fails {
+            if held.closing.is_none() {
+                held.advice = Vec::new();
+            }
+            return Some((closes, None));
+        }
+        let due = held.advised.is_none_or(|at| now.since(at) >= ADVISE_AGAIN);
+        if due && *advised < ADVISED_AT_ONCE {
+            *advised += 1;
+            held.advised = Some(now);
+            held.advice = self.advise(&self.case(container, exporter, now), &finding);
+        }
+        // A container that may still come up raises nothing; what still fails when it is old enough does.
+        if held.opened.is_some() || is_young(&self.node, container, now) {
+            return Some((closes, None));
+        }
+        let since = (held.since, held.flaps);
+        let (export, _) = self.export(container, exporter, &finding, since, &held.advice, now);
+        held.opened = Some(Box::new(export.clone()));
+        Some((closes, Some(Box::new(export))))
+    }
+
+    fn advise(&self, case: &Case<'_>, finding: &Finding) -> Vec<Arc<str>> {
+        let facts = self.facts.as_deref().map(|facts| facts as &dyn Facts);
+        let pid_at = |ip| {
+            let of = |container: &&Container| container.ip == Some(ip) && container.pid != 0;
+            Some(self.containers.iter().find(of)?.pid)
+        };
+        let known = Known {
+            facts,
+            pid_at: &pid_at,
+        };
+        advice::advise(case, finding, &known)
     }
 
     fn case<'a>(&'a self, container: &'a Container, exporter: &'a Exporter, now: Mono) -> Case<'a> {
@@ -94,8 +175,38 @@ impl Diagnoser {
         }
     }
 
+    /// The sidecar's leg of an application's exporter.
+    fn upstream<'a>(&'a self, case: &Case<'a>) -> Option<Case<'a>> {
+        let sidecar = case.to?.sidecar?;
+        let container = self.containers.same(sidecar.slot, sidecar.generation)?;
+        let own = case.exporter.signal;
+        let of = |exporter: &&Exporter| exporter.to == Some(sidecar.to) && !exporter.is_split;
+        let exporter = container
+            .exporters
+            .iter()
+            .filter(of)
+            .max_by_key(|exporter| exporter.signal == own)?;
+        Some(self.case(container, exporter, case.now))
+    }
+
+    /// What holds for an exporter. An application's leg to a sidecar is established whatever happens: it is judged by what
+    /// the sidecar does upstream, which is a finding of that leg.
     fn finding(&self, container: &Container, exporter: &Exporter, now: Mono) -> Finding {
-        rules::judge(&self.case(container, exporter, now))
+        let case = self.case(container, exporter, now);
+        let own = rules::judge(&case);
+        if own.rung == Rung::Configured && own.id.is_failure() {
+            return own;
+        }
+        let Some(upstream) = self.upstream(&case) else {
+            return own;
+        };
+        let beyond = rules::judge(&upstream);
+        if beyond.id.is_failure()
+            || own.id.is_failure() && upstream.exporter.held.failed_lately(now, AFTERMATH)
+        {
+            return Finding::new(VerdictId::Unknown, Rung::Accepted, beyond.since);
+        }
+        own
     }
 
     /// Every exporter, and what its failure has in common with others.
@@ -111,21 +222,24 @@ impl Diagnoser {
                     let mut export = (**opened).clone();
                     export.flaps = held.flaps;
                     export.last_success = exporter.last_success();
-                    exports.push((export, None));
+                    exports.push((export, finding.subject.as_deref().map(Arc::from)));
                     continue;
                 }
-                let since = if held.verdict == Some(finding.id) {
-                    held.since
+                let known = held.verdict == Some(finding.id);
+                let since = if known { held.since } else { finding.since };
+                let flaps = held.flaps_of(finding.id);
+                let fresh;
+                let advice = if known && !held.advice.is_empty() {
+                    &held.advice
                 } else {
-                    finding.since
+                    let known = Known {
+                        facts: None,
+                        pid_at: &|_| None,
+                    };
+                    fresh = advice::advise(&self.case(container, exporter, now), &finding, &known);
+                    &fresh
                 };
-                exports.push(self.export(
-                    container,
-                    exporter,
-                    &finding,
-                    (since, held.flaps_of(finding.id)),
-                    now,
-                ));
+                exports.push(self.export(container, exporter, &finding, (since, flaps), advice, now));
             }
         }
         exports
@@ -137,12 +251,40 @@ impl Diagnoser {
         exporter: &Exporter,
         finding: &Finding,
         (since, flaps): (Mono, u32),
+        advice: &[Arc<str>],
         now: Mono,
     ) -> (Export, Option<Arc<str>>) {
         let case = self.case(container, exporter, now);
         let mut told = Told::default();
-        if let Some(rule) = rules::ORDER.iter().find(|rule| rule.id == finding.id) {
-            (rule.tells)(&case, &mut told);
+        let upstream = self.upstream(&case);
+        let beyond = upstream.map(|upstream| (rules::judge(&upstream), upstream));
+        if let Some((finding, upstream)) = beyond.filter(|(finding, _)| finding.id.is_failure()) {
+            told.fact(
+                "sidecar",
+                format!(
+                    "a sidecar ({}) takes this connection; its own, upstream, is {}",
+                    told_container(upstream.container),
+                    finding.id
+                ),
+            );
+            tell(&upstream, &finding, &mut told);
+        } else {
+            tell(&case, finding, &mut told);
+            if let Some(upstream) = upstream {
+                told.fact(
+                    "sidecar",
+                    format!(
+                        "a sidecar ({}) takes this connection and makes its own upstream",
+                        told_container(upstream.container)
+                    ),
+                );
+            }
+        }
+        if container.is_sidecar {
+            told.fact(
+                "sidecar",
+                "it is a sidecar: it carries what another container of the pod sends",
+            );
         }
         told.configuration(&case);
         let export = Export {
@@ -150,13 +292,13 @@ impl Diagnoser {
             container: container.key.clone(),
             workload: Arc::clone(&container.workload),
             pid: (container.pid != 0).then_some(container.pid),
-            proxy: container
-                .destination(exporter.proxy)
-                .map(|proxy| format!("{}:{}", proxy.host, proxy.port).into()),
             signal: exporter.signal,
             endpoint: exporter.endpoint.clone().or_else(|| seen_endpoint(&case)),
             written: Arc::clone(&exporter.written),
             source: exporter.source.clone(),
+            proxy: container
+                .destination(exporter.proxy)
+                .map(|proxy| format!("{}:{}", proxy.host, proxy.port).into()),
             leg: container.leg(case.to),
             rungs: ladder::rungs(&case, finding),
             verdict: finding.id,
@@ -165,12 +307,25 @@ impl Diagnoser {
             since,
             flaps,
             evidence: told.lines,
-            advice: Vec::new(),
+            advice: advice.to_vec(),
             last_success: exporter.last_success(),
             cause: None,
         };
         (export, finding.subject.as_deref().map(Arc::from))
     }
+}
+
+/// Evidence for a finding, from the rule that found it.
+fn tell(case: &Case<'_>, finding: &Finding, told: &mut Told) {
+    if let Some(rule) = rules::ORDER.iter().find(|rule| rule.id == finding.id) {
+        (rule.tells)(case, told);
+    }
+}
+
+fn told_container(container: &Container) -> &str {
+    let workload = &container.workload;
+    let name = workload.container.as_deref().or(workload.unit.as_deref());
+    name.unwrap_or("another container")
 }
 
 /// Where it sends to although nothing configures it.

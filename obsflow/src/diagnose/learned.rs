@@ -4,12 +4,13 @@
 use std::sync::Arc;
 
 use crate::model::exchange::{Answer, Dialect, Exchange, Request, Signal, TargetForm};
-use crate::model::expectation::{Endpoint, Host, Setting, Source, Transport};
+use crate::model::expectation::{ContainerKey, Endpoint, Host, Setting, Source, Transport};
 use crate::model::observation::Observation;
 use crate::model::time::Mono;
 
 use super::exporter::{Accepted, Container, DEFAULT_TIMEOUT, Exporter, MAX_WAITING, Rejection, Waiting};
 use super::hysteresis::Held;
+use super::saved::SavedDestination;
 use super::{Diagnoser, MAX_EXPORTERS, group, joining};
 
 /// Indices of a container's exporters that a request concerns.
@@ -26,7 +27,6 @@ impl Diagnoser {
         let Some(container) = self.containers.get_mut(slot) else {
             return;
         };
-        container.is_dirty = true;
         for index in concerned {
             let Some(exporter) = container.exporters.get_mut(usize::from(index)) else {
                 continue;
@@ -60,12 +60,19 @@ impl Diagnoser {
         let Some(container) = self.containers.get_mut(slot) else {
             return;
         };
-        container.is_dirty = true;
         let mut answered = None;
         for index in concerned {
             let Some(exporter) = container.exporters.get_mut(usize::from(index)) else {
                 continue;
             };
+            if exchange.request.form == TargetForm::Authority {
+                // The proxy opened a tunnel, or did not: nothing was exported so far.
+                exporter
+                    .accepted
+                    .waiting
+                    .retain(|waiting| waiting.cookie != observation.cookie);
+                continue;
+            }
             let timeout = exporter.timeout;
             exporter
                 .accepted
@@ -156,6 +163,30 @@ impl Diagnoser {
         Some((slot, concerned))
     }
 
+    /// The container of an observation, which is added when nothing was known of it.
+    pub(super) fn slot_or_add(&mut self, observation: &Observation) -> Option<u32> {
+        if let Some(slot) = self.containers.of(observation) {
+            return Some(slot);
+        }
+        let key = observation.workload.container_key()?;
+        let added = self
+            .containers
+            .add(key, &observation.workload, observation.cgroup);
+        let Some(slot) = added else {
+            self.forgotten += 1;
+            return None;
+        };
+        let began = self.born.get(&observation.cgroup).copied();
+        if let Some(container) = self.containers.get_mut(slot) {
+            container.began = began;
+            if let Some(process) = &observation.process {
+                container.pid = process.pid;
+            }
+        }
+        self.recall(slot);
+        self.containers.of(observation)
+    }
+
     /// A request with an ingest path to a place that nobody expected.
     fn learn(&mut self, observation: &Observation, request: &Request) -> Option<(u32, Concerned)> {
         if self.containers.exporters >= self.config.max_exporters {
@@ -163,28 +194,7 @@ impl Diagnoser {
             return None;
         }
         let peer = observation.asked.or(observation.remote)?;
-        let slot = match self.containers.of(observation) {
-            Some(slot) => slot,
-            None => {
-                let key = observation.workload.container_key()?;
-                let added = self
-                    .containers
-                    .add(key, &observation.workload, observation.cgroup);
-                let Some(slot) = added else {
-                    self.forgotten += 1;
-                    return None;
-                };
-                let began = self.born.get(&observation.cgroup).copied();
-                if let Some(container) = self.containers.get_mut(slot) {
-                    container.began = began;
-                    container.netns = observation.netns;
-                    if let Some(process) = &observation.process {
-                        container.pid = process.pid;
-                    }
-                }
-                slot
-            }
-        };
+        let slot = self.slot_or_add(observation)?;
         let host = match &observation.remote_name {
             Some(name) => Host::Name(Arc::clone(name)),
             None => Host::Ip(peer.ip().to_canonical()),
@@ -212,7 +222,58 @@ impl Diagnoser {
     }
 }
 
+impl Exporter {
+    /// One that nothing configures.
+    pub(super) fn seen(key: &ContainerKey, endpoint: Endpoint, signal: Option<Signal>, to: u8) -> Self {
+        let written = group::authority(&endpoint.host, endpoint.port);
+        Self {
+            id: group::export_id(key, Some(&endpoint), "", signal),
+            signal,
+            written: Arc::from(written.as_str()),
+            endpoint: Some(endpoint),
+            source: Source::Wire,
+            setting: Setting::On,
+            interval: None,
+            timeout: DEFAULT_TIMEOUT,
+            to: Some(to),
+            proxy: None,
+            is_split: false,
+            is_learned: true,
+            accepted: Accepted::default(),
+            sent_before: None,
+            held: Held::default(),
+        }
+    }
+}
+
 impl Container {
+    /// What a state file says that it sent to.
+    pub(super) fn learn_again(&mut self, saved: &SavedDestination) {
+        if self.exporters.len() >= MAX_EXPORTERS {
+            return;
+        }
+        let (host, signal) = (saved.host(), saved.signal());
+        let Some(to) = self.destination_at(&host, saved.port, false) else {
+            return;
+        };
+        if self
+            .exporters
+            .iter()
+            .any(|e| e.to == Some(to) && e.signal == signal)
+        {
+            return;
+        }
+        let endpoint = Endpoint {
+            host,
+            port: saved.port,
+            tls: None,
+            path: None,
+            transport: Transport::Unknown,
+        };
+        let exporter = Exporter::seen(&self.key, endpoint, signal, to);
+        self.exporters.push(exporter);
+    }
+
     /// Every exporter of a destination.
     fn all_of(&self, to: u8) -> Concerned {
         let of = |(index, exporter): (usize, &Exporter)| {
@@ -305,7 +366,8 @@ impl Container {
         let endpoint = Endpoint {
             host: destination.host.clone(),
             port: destination.port,
-            tls: None,
+            // It could be read.
+            tls: Some(false),
             path: request.path.clone(),
             transport: match dialect {
                 _ if request.grpc => Transport::Grpc,
@@ -314,23 +376,7 @@ impl Container {
                 None => Transport::Unknown,
             },
         };
-        let mut exporter = Exporter {
-            id: group::export_id(&self.key, Some(&endpoint), "", signal),
-            signal,
-            written: Arc::from(group::authority(&destination.host, destination.port).as_str()),
-            endpoint: Some(endpoint),
-            source: Source::Wire,
-            setting: Setting::On,
-            interval: None,
-            timeout: DEFAULT_TIMEOUT,
-            to: Some(to),
-            proxy: None,
-            is_split: false,
-            is_learned: true,
-            accepted: Accepted::default(),
-            sent_before: None,
-            held: Held::default(),
-        };
+        let mut exporter = Exporter::seen(&self.key, endpoint, signal, to);
         if let Some(general) = general
             && signal.is_some()
         {

@@ -5,11 +5,12 @@
 //! [`Diagnoser::tick`] judges: each rule looks at these facts alone, the first that fires is the verdict, and it opens and
 //! closes once. Synchronous, with the clock passed in; memory is bounded by [`Config`].
 
-#![expect(dead_code, reason = "rules of the upper rungs read the rest")]
-
+mod advice;
+pub mod catalogue;
 mod containers;
 mod evidence;
 mod exporter;
+pub mod facts;
 mod group;
 mod hysteresis;
 mod joining;
@@ -20,6 +21,8 @@ mod links;
 mod names;
 mod observe;
 mod rules;
+pub mod saved;
+mod sidecar;
 
 #[cfg(test)]
 mod tests;
@@ -36,10 +39,14 @@ use crate::model::lifecycle::Step;
 use crate::model::time::Mono;
 use crate::model::verdict::{Report, Transition};
 
+pub use facts::{Facts, ThisNode};
+pub use saved::Saved;
+
 use containers::Containers;
 use exporter::{Container, Destination, Exporter, Seen};
 use links::Links;
 use names::Names;
+use saved::SavedExporter;
 
 /// Which facts cannot be seen on this node, because their hooks do not work. Verdicts that rest on the absence of such
 /// facts are not given then.
@@ -129,6 +136,11 @@ pub struct Diagnoser {
     /// When the first process of a cgroup began, for containers that nothing was expected of.
     born: HashMap<u64, Mono>,
     ports: Vec<u16>,
+    facts: Option<Box<dyn Facts + Send>>,
+    /// Of exporters that have not been seen again since obsflow was started.
+    restored: HashMap<Arc<str>, SavedExporter>,
+    /// When replicas and served connections are looked at again.
+    next_look: Mono,
     transitions: Vec<Transition>,
     forgotten: u64,
     now: Mono,
@@ -153,11 +165,21 @@ impl Diagnoser {
             },
             born: HashMap::new(),
             ports: Vec::new(),
+            facts: None,
+            restored: HashMap::new(),
+            next_look: Mono(0),
             transitions: Vec::new(),
             forgotten: 0,
             now: Mono(0),
             config,
         }
+    }
+
+    /// Looks at `facts` for advice, and to tell silence from rest.
+    #[must_use]
+    pub fn with_facts(mut self, facts: Box<dyn Facts + Send>) -> Self {
+        self.facts = Some(facts);
+        self
     }
 
     /// What a container is expected to export became known, or changed, or the container ended.
@@ -197,6 +219,7 @@ impl Diagnoser {
     /// Judges every exporter; call it once a second.
     pub fn tick(&mut self, now: Mono) {
         self.clock(now);
+        self.look_around(now);
         self.judge_all(now);
     }
 
@@ -270,7 +293,6 @@ impl Diagnoser {
         container.from_exec = from_exec;
         container.proofs = proofs;
         container.unreadable = unreadable;
-        container.is_dirty = true;
         let old = std::mem::take(&mut container.exporters);
         let wanted = expectations.len();
         for expectation in expectations
@@ -287,6 +309,7 @@ impl Diagnoser {
         for port in ports {
             self.want_port(port);
         }
+        self.recall(slot);
     }
 
     fn gone(&mut self, slot: u32, at: Mono) {

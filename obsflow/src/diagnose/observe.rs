@@ -86,9 +86,7 @@ impl Diagnoser {
                 to.dns.search(lookup, observation.at);
             }
         }
-        if mine {
-            container.is_dirty = true;
-        } else {
+        if !mine {
             container.work.add(observation.at);
         }
     }
@@ -112,7 +110,6 @@ impl Diagnoser {
                 to.wire.add(observation.at);
                 to.dns.drops.add(observation.at);
                 to.dns.dropped = Some(Box::new(fact(seen)));
-                container.is_dirty = true;
             }
         }
     }
@@ -143,14 +140,20 @@ impl Diagnoser {
             // A new socket: the cookie of an old one cannot come again, but what was said of it may be late.
             self.links.remove(observation.cookie);
         }
-        let Some((slot, to)) = self.destination_of(observation) else {
+        let mut joined = self.destination_of(observation);
+        if joined.is_none()
+            && matches!(observation.what, What::Attempt)
+            && self.carries_for_another(observation)
+        {
+            joined = self.destination_of(observation);
+        }
+        let Some((slot, to)) = joined else {
             return;
         };
         let link = self.links.get_mut(observation.cookie);
         let Some(container) = self.containers.get_mut(slot) else {
             return;
         };
-        container.is_dirty = true;
         let at = observation.at;
         let peer = observation.asked.or(observation.remote);
         let Some(destination) = container.destinations.get_mut(usize::from(to)) else {
@@ -158,7 +161,12 @@ impl Diagnoser {
         };
         destination.wire.add(at);
         match &observation.what {
-            What::Attempt => destination.connects.attempt(observation.cookie, peer, at),
+            What::Attempt => {
+                if let (Some(asked), Some(remote)) = (observation.asked, observation.remote) {
+                    destination.is_redirected = remote.ip().is_loopback() && !asked.ip().is_loopback();
+                }
+                destination.connects.attempt(observation.cookie, peer, at);
+            }
             What::Retransmit { count, syn: true } => {
                 destination
                     .connects

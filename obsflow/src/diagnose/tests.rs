@@ -1,5 +1,9 @@
 //! Whole stories: what an exporter does, and what is said of it.
 
+mod answers;
 mod connects;
 mod lookups;
+mod properties;
+mod quiet;
 mod scene;
+mod sidecars;

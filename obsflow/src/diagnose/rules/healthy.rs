@@ -2,6 +2,7 @@
 
 use super::{Finding, Rule};
 use crate::diagnose::evidence::Told;
+use crate::diagnose::exporter::Destination;
 use crate::model::verdict::{Rung, VerdictId};
 
 pub(super) const RULE: Rule = Rule {
@@ -41,9 +42,22 @@ pub(super) const RULE: Rule = Rule {
 pub(super) const IDLE: Rule = Rule {
     id: VerdictId::Idle,
     fires: |case| {
-        let to = case.to?;
         let since = case.watched_since();
-        let quiet = !to.wire.any() && case.now.since(since) >= case.window();
+        if case.now.since(since) < case.window() {
+            return None;
+        }
+        let accepted = &case.exporter.accepted;
+        let to = case.to?;
+        // A connection that nothing could be read of may carry it.
+        let readable = |to: &Destination| {
+            case.container.exporters.iter().any(|other| {
+                case.container
+                    .destination(other.to)
+                    .is_some_and(|other| std::ptr::eq(other, to))
+                    && other.accepted.requests.any()
+            })
+        };
+        let quiet = !to.wire.any() || !accepted.requests.any() && readable(to);
         quiet.then(|| Finding::new(VerdictId::Idle, Rung::Configured, since))
     },
     tells: |case, told| {

@@ -5,11 +5,19 @@
 //! its tests show what it stays quiet on.
 
 mod blackholed;
+mod configured;
 mod dns;
 mod dropped;
 mod healthy;
 mod no_endpoints;
+mod protocol;
+mod proxied;
 mod refused;
+mod rejected;
+mod reset;
+mod silent;
+mod stalled;
+mod tls;
 mod unreachable;
 
 use std::borrow::Cow;
@@ -22,6 +30,7 @@ use crate::model::verdict::{Rung, VerdictId};
 use super::Node;
 use super::evidence::Told;
 use super::exporter::{Address, Container, Destination, Exporter, Failed};
+use super::observe::STUCK;
 
 /// Everything a rule may look at.
 #[derive(Clone, Copy)]
@@ -90,6 +99,9 @@ pub(super) struct Rule {
 
 /// Every rule, in order.
 pub(super) const ORDER: &[Rule] = &[
+    proxied::RULE,
+    configured::MISCONFIGURED,
+    configured::DISABLED,
     dns::NXDOMAIN,
     dns::FAILURE,
     dns::TIMEOUT,
@@ -99,6 +111,16 @@ pub(super) const ORDER: &[Rule] = &[
     refused::RULE,
     unreachable::RULE,
     blackholed::RULE,
+    tls::FAILED,
+    tls::MISMATCH,
+    protocol::RULE,
+    rejected::RULE,
+    rejected::PARTIAL,
+    reset::RULE,
+    stalled::STALE,
+    stalled::STALLED,
+    silent::STOPPED,
+    silent::SILENT,
     healthy::RULE,
     healthy::IDLE,
     healthy::UNKNOWN,
@@ -177,14 +199,9 @@ impl Case<'_> {
         self.exporter.signal == Some(Signal::Metrics)
     }
 
-    /// How long it may be silent.
+    /// How long its container may be silent from its start on.
     pub(super) fn window(&self) -> Duration {
-        let interval = self
-            .exporter
-            .interval
-            .unwrap_or_default()
-            .max(self.exporter.accepted.gap);
-        self.node.silence.max(interval * 2)
+        silent::window(self.container, self.node.silence)
     }
 
     /// Since when it could have been seen.
@@ -219,7 +236,11 @@ pub(super) fn waits_too_long(case: &Case<'_>) -> Option<Mono> {
     if accepted.unanswered.any() {
         return Some(accepted.unanswered.first);
     }
-    let deaf = case.to?.traffic.deaf_since.filter(|at| *at > lost)?;
+    let traffic = &case.to?.traffic;
+    if traffic.unacked.any() && traffic.backoff >= STUCK {
+        return Some(traffic.unacked.first);
+    }
+    let deaf = traffic.deaf_since.filter(|at| *at > lost)?;
     (case.now.since(deaf) > exporter.timeout).then_some(deaf)
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::diagnose::{Config, Diagnoser};
 use crate::model::event::{Endpoints, Outcome, PacketDrop, Protocol};
-use crate::model::exchange::Signal;
+use crate::model::exchange::{Answer, Dialect, Exchange, Ingest, Request, Signal, Spoken, TargetForm};
 use crate::model::expectation::{
     Container, ContainerKey, Endpoint, Expectation, ExpectationChange, Host, SenderProof, Setting, Source,
     Transport,
@@ -334,4 +334,78 @@ pub(crate) fn drop_seen(reason: &str, hook: &str, protocol: Protocol) -> DropSee
 pub(crate) fn evidence(export: &Export) -> String {
     let lines: Vec<&str> = export.evidence.iter().map(|line| &*line.text).collect();
     lines.join("\n")
+}
+
+/// A request to a telemetry path.
+pub(crate) fn request(path: &str, at: Mono) -> Arc<Request> {
+    Arc::new(Request {
+        at,
+        wire: Spoken::Http1,
+        stream: 0,
+        method: Some("POST".into()),
+        form: TargetForm::Origin,
+        authority: Some("otel.obs:4318".into()),
+        path: Some(path.into()),
+        ingest: signal_of(path).map(|signal| Ingest {
+            dialect: Dialect::Otlp,
+            signal: Some(signal),
+        }),
+        user_agent: Some("OTel-OTLP-Exporter-Python/1.45".into()),
+        content_length: Some(300),
+        grpc: false,
+    })
+}
+
+fn signal_of(path: &str) -> Option<Signal> {
+    Signal::ALL
+        .into_iter()
+        .find(|signal| path == format!("/v1/{}", signal.name()))
+}
+
+pub(crate) fn http(status: u16) -> Answer {
+    Answer::Http {
+        status,
+        refusal: None,
+        retry_after: false,
+        body_bytes: Some(if status == 200 { 2 } else { 0 }),
+    }
+}
+
+pub(crate) fn grpc(status: u32) -> Answer {
+    Answer::Grpc {
+        status: Some(status),
+        failed: status != 0,
+        data_bytes: if status == 0 { 5 } else { 0 },
+    }
+}
+
+impl Scene {
+    pub(crate) fn ask(&mut self, cookie: u64, to: &str, path: &str) -> Arc<Request> {
+        let request = request(path, ms(self.now));
+        self.connection(cookie, to, What::Request(Arc::clone(&request)));
+        request
+    }
+
+    pub(crate) fn answer(
+        &mut self,
+        cookie: u64,
+        to: &str,
+        request: Arc<Request>,
+        answer: Answer,
+    ) -> &mut Self {
+        let took = ms(self.now).since(request.at);
+        let exchange = Exchange {
+            request,
+            answer,
+            took,
+        };
+        self.connection(cookie, to, What::Exchange(Box::new(exchange)))
+    }
+
+    /// A request and its answer, 3 ms later.
+    pub(crate) fn export_to(&mut self, cookie: u64, to: &str, path: &str, answer: Answer) -> &mut Self {
+        let request = self.ask(cookie, to, path);
+        self.after(3);
+        self.answer(cookie, to, request, answer)
+    }
 }

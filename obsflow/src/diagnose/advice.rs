@@ -1,0 +1,352 @@
+//! What to do, from what is known: the most likely first, the catalogue's own words last. Nothing is guessed: names that
+//! are offered resolved on this node, ports that are named are listened on.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::model::expectation::{Host, Misconfiguration, Setting, Source};
+use crate::model::verdict::VerdictId;
+
+use super::Node;
+use super::catalogue;
+use super::evidence::Told;
+use super::exporter::Failed;
+use super::facts::Facts;
+use super::joining::{is_localhost, name_fits};
+use super::rules::{Case, Finding};
+
+/// Names offered instead of one that does not resolve.
+const MAX_NAMES: usize = 2;
+/// How much alike two names must be, from 0 to 1.
+const ALIKE: f64 = 0.8;
+
+/// What is known of the node when advice is made.
+pub(super) struct Known<'a> {
+    pub(super) facts: Option<&'a dyn Facts>,
+    /// The process whose network namespace has an address, if it is a container on this node.
+    pub(super) pid_at: &'a dyn Fn(IpAddr) -> Option<u32>,
+}
+
+/// Advice for a failure; none for anything else.
+pub(super) fn advise(case: &Case<'_>, finding: &Finding, known: &Known<'_>) -> Vec<Arc<str>> {
+    if !finding.id.is_failure() {
+        return Vec::new();
+    }
+    let mut advice = Vec::new();
+    match finding.id {
+        VerdictId::DnsNxdomain => nxdomain(case, known, &mut advice),
+        VerdictId::DnsTimeout | VerdictId::DnsRefused => name_server(case, known, &mut advice),
+        VerdictId::Dropped => dropped(case, &mut advice),
+        VerdictId::NoEndpoints => {
+            if let Some((service, namespace)) = service(case) {
+                advice.push(format!(
+                    "see whether the Service has ready endpoints: kubectl -n {namespace} get endpointslices -l \
+                     kubernetes.io/service-name={service}"
+                ));
+            }
+        }
+        VerdictId::Refused => refused(case, known, &mut advice),
+        VerdictId::Misconfigured => misconfigured(case, &mut advice),
+        VerdictId::Proxied => proxied(case, &mut advice),
+        VerdictId::Rejected => rejected(case, finding, &mut advice),
+        VerdictId::TlsMismatch => tls_mismatch(case, finding, &mut advice),
+        VerdictId::ProtocolMismatch => protocol_mismatch(case, finding, &mut advice),
+        _ => {}
+    }
+    let mut advice: Vec<Arc<str>> = advice.into_iter().map(|line| Arc::from(line.as_str())).collect();
+    advice.push(Arc::from(catalogue::entry(finding.id).advice));
+    advice
+}
+
+/// The variable, argument or file that has to change.
+fn place(case: &Case<'_>) -> String {
+    match &case.exporter.source {
+        Source::Environment(name) | Source::Argument(name) => name.to_string(),
+        Source::OtelConfig(path) => path.to_string(),
+        Source::Config => "the exporter's configuration".to_owned(),
+        Source::Default(_) => "OTEL_EXPORTER_OTLP_ENDPOINT".to_owned(),
+        Source::Wire => "its configuration".to_owned(),
+    }
+}
+
+/// Service and namespace of a name as Kubernetes makes them: `service.namespace[.svc[.cluster domain]]`.
+fn service<'a>(case: &Case<'a>) -> Option<(&'a str, &'a str)> {
+    let Host::Name(name) = &case.to?.host else {
+        return None;
+    };
+    let mut labels = name.split('.');
+    let (service, namespace) = (labels.next()?, labels.next()?);
+    matches!(labels.next(), None | Some("svc")).then_some((service, namespace))
+}
+
+/// Names that resolved on this node and may be meant: the name itself with labels after it first, then those with the
+/// same first label, then those that differ by a few letters.
+pub(super) fn alternatives<'a>(node: &'a Node, host: &str) -> Vec<(&'a Arc<str>, &'a [IpAddr])> {
+    let first = host.split('.').next().unwrap_or_default();
+    let mut ranked: Vec<(u8, f64, &Arc<str>, &[IpAddr])> = node
+        .names
+        .iter()
+        .filter(|(name, _)| !name.eq_ignore_ascii_case(host))
+        .filter_map(|(name, known)| {
+            let rank = if name_fits(name, host) {
+                0
+            } else if name.split('.').next() == Some(first) {
+                1
+            } else {
+                2
+            };
+            let likeness = strsim::normalized_damerau_levenshtein(host, common(name, host));
+            (rank < 2 || likeness >= ALIKE).then_some((rank, likeness, name, &*known.ips))
+        })
+        .collect();
+    ranked.sort_by(|a, b| a.0.cmp(&b.0).then(b.1.total_cmp(&a.1)).then_with(|| a.2.cmp(b.2)));
+    ranked
+        .into_iter()
+        .take(MAX_NAMES)
+        .map(|(_, _, name, ips)| (name, ips))
+        .collect()
+}
+
+/// As many labels of `name` as `host` has: what a search list appends says nothing of how much they are alike.
+fn common<'a>(name: &'a str, host: &str) -> &'a str {
+    let labels = host.split('.').count();
+    let end = name
+        .match_indices('.')
+        .nth(labels.saturating_sub(1))
+        .map_or(name.len(), |(index, _)| index);
+    name.get(..end).unwrap_or(name)
+}
+
+fn nxdomain(case: &Case<'_>, known: &Known<'_>, advice: &mut Vec<String>) {
+    let Some(Host::Name(host)) = case.to.map(|to| &to.host) else {
+        return;
+    };
+    for (name, ips) in alternatives(case.node, host) {
+        let ips: Vec<String> = ips.iter().map(IpAddr::to_string).collect();
+        let place = place(case);
+        if name_fits(name, host) {
+            advice.push(format!(
+                "the Service exists: {name} resolves on this node (to {}); write the full name {name} in {place}",
+                ips.join(", ")
+            ));
+        } else {
+            advice.push(format!(
+                "{name} resolves on this node (to {}); if that is what is meant, write it in {place}",
+                ips.join(", ")
+            ));
+        }
+    }
+    let conf = known
+        .facts
+        .and_then(|facts| facts.resolv_conf(case.container.pid));
+    if let Some(conf) = conf {
+        if conf.search.is_empty() {
+            advice.push("its resolv.conf has no search list: only full names resolve".to_owned());
+        } else {
+            advice.push(format!(
+                "its resolv.conf searches {} (ndots {}): none of them makes a name that exists",
+                conf.search.join(", "),
+                conf.ndots
+            ));
+        }
+    }
+}
+
+fn name_server(case: &Case<'_>, known: &Known<'_>, advice: &mut Vec<String>) {
+    let Some(to) = case.to else { return };
+    let server = to.dns.failed.iter().find_map(|failed| failed.server);
+    if let Some(server) = server {
+        advice.push(format!(
+            "see whether a name server runs at {server} and whether this pod may send to its port {}",
+            server.port()
+        ));
+    }
+    let conf = known
+        .facts
+        .and_then(|facts| facts.resolv_conf(case.container.pid));
+    if let Some(conf) = conf
+        && !conf.servers.is_empty()
+    {
+        let servers: Vec<String> = conf.servers.iter().map(IpAddr::to_string).collect();
+        advice.push(format!("its resolv.conf asks {}", servers.join(", ")));
+    }
+}
+
+fn dropped(case: &Case<'_>, advice: &mut Vec<String>) {
+    let Some(to) = case.to else { return };
+    let port = to.port;
+    let (fact, flow) = if let Some(fact) = to.dns.dropped.as_deref() {
+        (Some(fact), "DNS, UDP and TCP port 53".to_owned())
+    } else {
+        let attempts = to.connects.failed.iter().filter_map(|a| a.dropped.as_deref());
+        let pending = to.connects.pending.iter().filter_map(|p| p.dropped.as_deref());
+        let fact = attempts.chain(pending).next().or(to.traffic.dropped.as_deref());
+        (fact, format!("TCP port {port}"))
+    };
+    let denied = to
+        .connects
+        .failed
+        .iter()
+        .any(|address| address.how == Failed::Dropped && address.dropped.is_none());
+    match fact.map(|fact| (&*fact.reason, fact.hook.as_deref())) {
+        Some(("NETFILTER_DROP", hook)) => {
+            let hook = hook.unwrap_or("some");
+            let place = match hook {
+                "FORWARD" | "PREROUTING" => "on the node",
+                "OUTPUT" | "POSTROUTING" => "in the pod's network namespace or on the node",
+                _ => "in the pod's network namespace and on the node",
+            };
+            advice.push(format!(
+                "a rule of netfilter at hook {hook} drops it: look for it {place} with `nft list ruleset` or \
+                 `iptables-save`, and allow {flow}"
+            ));
+        }
+        Some((reason @ ("TC_INGRESS" | "TC_EGRESS" | "XDP"), _)) => advice.push(format!(
+            "a BPF program on a network device drops it ({reason}), as Cilium and other CNIs do by policy: allow {flow} \
+             in the NetworkPolicy of this pod"
+        )),
+        Some(("IP_RPFILTER", _)) => advice.push(
+            "the way back leads over another device: see net.ipv4.conf.*.rp_filter and the routes of the node".to_owned(),
+        ),
+        Some((reason, _)) => advice.push(format!("see who drops with the reason {reason}, and allow {flow}")),
+        None if denied => advice.push(
+            "connect(2) is denied before a packet is made: a BPF program of its cgroup or a security module does that"
+                .to_owned(),
+        ),
+        None => {}
+    }
+}
+
+fn refused(case: &Case<'_>, known: &Known<'_>, advice: &mut Vec<String>) {
+    let Some(to) = case.to else { return };
+    if matches!(case.exporter.source, Source::Default(_)) {
+        advice.push(format!(
+            "no endpoint is configured, so it exports to {}:{}: set OTEL_EXPORTER_OTLP_ENDPOINT",
+            to.host, to.port
+        ));
+    }
+    let is_here = match &to.host {
+        Host::Name(name) => is_localhost(name),
+        Host::Ip(ip) => ip.is_loopback() || ip.is_unspecified(),
+    };
+    let ip = to.connects.failed.iter().map(|address| address.ip).next();
+    let pid = if is_here {
+        Some(case.container.pid)
+    } else {
+        ip.and_then(|ip| (known.pid_at)(ip))
+    };
+    let Some(pid) = pid.filter(|pid| *pid != 0) else {
+        return;
+    };
+    let Some(facts) = known.facts else { return };
+    let ports = facts.listening(pid);
+    if ports.contains(&to.port) {
+        return;
+    }
+    let whose = if is_here { "in this pod" } else { "there" };
+    if ports.is_empty() {
+        advice.push(format!("nobody listens on any TCP port {whose}"));
+    } else {
+        let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
+        advice.push(format!(
+            "nobody listens on port {} {whose}; ports that are listened on: {}",
+            to.port,
+            ports.join(", ")
+        ));
+    }
+}
+
+fn misconfigured(case: &Case<'_>, advice: &mut Vec<String>) {
+    let Setting::Broken(what) = &case.exporter.setting else {
+        return;
+    };
+    let place = place(case);
+    let written = &case.exporter.written;
+    advice.push(match what {
+        Misconfiguration::NoScheme => format!("write the scheme, too: {place}=http://{written}"),
+        Misconfiguration::Unexpanded => format!(
+            "in a pod's specification $(VAR) is replaced only by variables that stand before it: define it before {place}"
+        ),
+        Misconfiguration::DoubledPath => format!(
+            "leave the path out of {place}, or give the whole URL in the signal's own variable \
+             (OTEL_EXPORTER_OTLP_TRACES_ENDPOINT and the like)"
+        ),
+        Misconfiguration::TimeoutUnit { value, means } => format!(
+            "this SDK takes {value} for {}: set OTEL_EXPORTER_OTLP_TIMEOUT in the unit it reads",
+            Told::duration(*means)
+        ),
+        Misconfiguration::UnspecifiedAddress => format!(
+            "name the receiver in {place}; for one in the same pod, localhost"
+        ),
+        Misconfiguration::UnknownScheme(_) => format!("use http:// or https:// in {place}"),
+        Misconfiguration::Unreadable(_) => format!("write a URL like http://collector.namespace:4318 in {place}"),
+    });
+}
+
+fn proxied(case: &Case<'_>, advice: &mut Vec<String>) {
+    if let Some(to) = case.to {
+        advice.push(format!(
+            "add the endpoint to NO_PROXY (and no_proxy): NO_PROXY={}; or unset HTTP_PROXY and HTTPS_PROXY",
+            to.host
+        ));
+    }
+}
+
+fn rejected(case: &Case<'_>, finding: &Finding, advice: &mut Vec<String>) {
+    let place = place(case);
+    let path = case
+        .exporter
+        .accepted
+        .why
+        .as_ref()
+        .and_then(|why| why.path.as_deref())
+        .unwrap_or_default();
+    match finding.reason.as_deref() {
+        Some("wrong-path") if path.is_empty() => {}
+        Some("wrong-path") => advice.push(format!(
+            "the receiver knows no {path}: give its own path in {place} (VictoriaMetrics: \
+             /opentelemetry/v1/metrics, VictoriaTraces: /insert/opentelemetry/v1/traces)"
+        )),
+        Some("unauthorized") => advice.push(
+            "the receiver wants credentials, or other ones: see OTEL_EXPORTER_OTLP_HEADERS".to_owned(),
+        ),
+        Some("overloaded") => advice.push(
+            "the receiver cannot take more, or what is behind it cannot: see its own logs and queues".to_owned(),
+        ),
+        Some("too-large") => advice.push(
+            "send smaller batches (OTEL_BSP_MAX_EXPORT_BATCH_SIZE, OTEL_BLRP_MAX_EXPORT_BATCH_SIZE), or raise the \
+             receiver's limit"
+                .to_owned(),
+        ),
+        Some("redirect") => advice.push(format!(
+            "exporters do not follow redirects, and some count them as success: write the final URL in {place}"
+        )),
+        _ => {}
+    }
+}
+
+fn tls_mismatch(case: &Case<'_>, finding: &Finding, advice: &mut Vec<String>) {
+    let place = place(case);
+    match finding.reason.as_deref() {
+        Some("server-wants-tls") => {
+            advice.push(format!("the receiver speaks TLS: write https:// in {place}"))
+        }
+        Some(_) => advice.push(format!("the receiver speaks no TLS: write http:// in {place}")),
+        None => {}
+    }
+}
+
+fn protocol_mismatch(case: &Case<'_>, finding: &Finding, advice: &mut Vec<String>) {
+    let Some(to) = case.to else { return };
+    match finding.reason.as_deref() {
+        Some("grpc-to-http") => advice.push(format!(
+            "port {} speaks HTTP/1: use its gRPC port (4317 by default), or OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf",
+            to.port
+        )),
+        Some("http-to-grpc") => advice.push(format!(
+            "port {} speaks gRPC: use its HTTP port (4318 by default), or OTEL_EXPORTER_OTLP_PROTOCOL=grpc",
+            to.port
+        )),
+        _ => {}
+    }
+}

@@ -1,0 +1,109 @@
+//! `stale-connection`, `stalled`: requests that are never answered.
+//!
+//! Where nothing is even acknowledged, and the name leads elsewhere by now, the connection is to an address that nobody has
+//! any more.
+
+use std::net::IpAddr;
+
+use super::{Case, Finding, Rule, waits_too_long};
+use crate::diagnose::evidence::Told;
+use crate::model::verdict::{Rung, VerdictId};
+
+pub(super) const STALE: Rule = Rule {
+    id: VerdictId::StaleConnection,
+    fires: |case| {
+        let since = waits_too_long(case)?;
+        stale_address(case)?;
+        Some(Finding::new(VerdictId::StaleConnection, Rung::Sent, since))
+    },
+    tells: |case, told| {
+        let (Some(to), Some((ip, now))) = (case.to, stale_address(case)) else {
+            return;
+        };
+        let now: Vec<String> = now.iter().map(IpAddr::to_string).collect();
+        told.seen(
+            "retransmit",
+            format!(
+                "nothing is acknowledged on the connection to {}",
+                told.peer(ip, to.port)
+            ),
+            to.traffic.unacked,
+        );
+        told.fact("lookup", format!("{} is {} by now", to.host, now.join(", ")));
+        tell_waiting(case, told);
+    },
+};
+
+pub(super) const STALLED: Rule = Rule {
+    id: VerdictId::Stalled,
+    fires: |case| {
+        let since = waits_too_long(case)?;
+        let finding = Finding::new(VerdictId::Stalled, Rung::Accepted, since);
+        Some(if case.to.is_some_and(|to| to.traffic.unacked.any()) {
+            finding.because("unacknowledged")
+        } else {
+            finding
+        })
+    },
+    tells: |case, told| {
+        tell_waiting(case, told);
+        if let Some(to) = case.to
+            && to.traffic.unacked.any()
+        {
+            told.seen(
+                "retransmit",
+                "segments are sent again and not acknowledged".to_owned(),
+                to.traffic.unacked,
+            );
+        }
+    },
+};
+
+/// The address of a connection that hears nothing, and those the name has by now, which are others.
+fn stale_address<'a>(case: &Case<'a>) -> Option<(IpAddr, &'a [IpAddr])> {
+    let to = case.to.filter(|to| to.traffic.unacked.any())?;
+    let ip = to.traffic.peer?;
+    let own = (to.dns.ok.last, to.dns.addresses.as_slice());
+    let newest = to
+        .dns
+        .resolved
+        .as_deref()
+        .and_then(|name| case.node.names.get(name))
+        .map(|name| (name.at, name.ips.as_slice()))
+        .filter(|(at, _)| *at > own.0)
+        .unwrap_or(own);
+    (!newest.1.is_empty() && !newest.1.contains(&ip)).then_some((ip, newest.1))
+}
+
+fn tell_waiting(case: &Case<'_>, told: &mut Told) {
+    let accepted = &case.exporter.accepted;
+    let timeout = Told::duration(case.exporter.timeout);
+    if accepted.unanswered.any() {
+        let how = if accepted.cancelled > 0 {
+            "given up by the exporter (RST_STREAM)"
+        } else {
+            "not answered"
+        };
+        told.seen(
+            "request",
+            format!("requests {how} after {timeout}"),
+            accepted.unanswered,
+        );
+    }
+    if let Some(oldest) = accepted.waiting.iter().map(|waiting| waiting.at).min() {
+        let waits = Told::duration(case.now.since(oldest));
+        told.lines.push(crate::model::verdict::Evidence {
+            kind: "request",
+            text: format!("a request waits for its answer since {waits}").into(),
+            count: accepted.waiting.len() as u64,
+            last: Some(oldest),
+        });
+    }
+    if let Some(deaf) = case.to.and_then(|to| to.traffic.deaf_since) {
+        let waits = Told::duration(case.now.since(deaf));
+        told.fact(
+            "traffic",
+            format!("payload goes out over TLS and nothing has come back for {waits}"),
+        );
+    }
+}

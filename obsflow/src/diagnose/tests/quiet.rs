@@ -1,0 +1,396 @@
+//! `silent`, `stopped`, `idle`, `disabled`, `misconfigured`, `proxied`: what is not there, and what is configured.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::scene::{Scene, evidence, expectation, http, ms, request, workload};
+use crate::diagnose::{Config, Diagnoser, Facts, facts::ResolvConf};
+use crate::model::exchange::{Answer, Exchange, Signal, TargetForm};
+use crate::model::expectation::{Container, Misconfiguration, SenderProof, Setting, Source};
+use crate::model::observation::{LookupOutcome, What};
+use crate::model::verdict::{Rung, RungState, Severity, VerdictId};
+
+const UP: &str = "10.100.0.1:4318";
+
+fn both() -> Vec<crate::model::expectation::Expectation> {
+    let of = |signal: Signal, port| {
+        let mut expectation = expectation("victoria.obs", port, Some(signal));
+        let name = signal.name().to_uppercase();
+        expectation.source = Source::Environment(format!("OTEL_EXPORTER_OTLP_{name}_ENDPOINT").into());
+        expectation
+    };
+    vec![of(Signal::Metrics, 8428), of(Signal::Traces, 10_428)]
+}
+
+fn go(scene: &Scene) -> Container {
+    let mut container = scene.container_of(both());
+    container.proofs = vec![SenderProof::GoModule(
+        "go.opentelemetry.io/otel/exporters/otlp".into(),
+    )];
+    container
+}
+
+#[test]
+fn a_service_that_never_exports_is_silent_at_both_endpoints() {
+    let mut scene = Scene::empty();
+    scene.expect_container(go(&scene));
+    scene.until(149_000);
+    assert_eq!(scene.failures(), []);
+    scene.until(155_000);
+    let report = scene.report();
+    assert_eq!(report.exports.len(), 2);
+    for export in &report.exports {
+        assert_eq!(
+            (export.verdict, export.severity),
+            (VerdictId::Silent, Severity::Critical)
+        );
+        assert_eq!(export.rungs.get(Rung::Configured), RungState::Failed);
+        let text = evidence(export);
+        for part in [
+            "8428",
+            "10428",
+            "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+            "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
+            "go.opentelemetry.io",
+            "process 4711 is 12m",
+        ] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+    }
+    assert_eq!(report.causes.len(), 1);
+    assert_eq!(&*report.causes[0].subject, "shop/checkout");
+}
+
+#[test]
+fn watched_from_its_start_it_is_silent_after_two_intervals() {
+    let mut scene = Scene::empty();
+    let mut container = go(&scene);
+    (container.began, container.from_exec) = (ms(0), true);
+    scene.expect_container(container);
+    scene.until(119_000);
+    assert_eq!(scene.failures(), []);
+    scene.until(125_000);
+    assert_eq!(scene.failures(), [VerdictId::Silent, VerdictId::Silent]);
+}
+
+#[test]
+fn one_that_exports_once_a_minute_is_not_silent() {
+    let mut scene = Scene::empty();
+    let mut container = scene.container_of(vec![expectation("10.100.0.1", 4318, Some(Signal::Metrics))]);
+    (container.began, container.from_exec) = (ms(0), true);
+    scene.expect_container(container);
+    for _ in 0..10 {
+        scene.after(60_000);
+        assert_eq!(scene.failures(), []);
+        let cookie = scene.connect(UP);
+        scene.export_to(cookie, UP, "/v1/metrics", http(200));
+        scene.close(cookie, UP, false, 100);
+    }
+    assert!(scene.transitions.is_empty());
+}
+
+#[test]
+fn metrics_alone_prove_no_silence_unless_replicas_send() {
+    let mut scene = Scene::empty();
+    let only_metrics = || vec![expectation("10.100.0.1", 4318, Some(Signal::Metrics))];
+    scene.expect(only_metrics());
+    scene.until(400_000);
+    assert_eq!(scene.verdict(), VerdictId::Idle);
+    // Another pod of the same Deployment sends.
+    scene.container = 2;
+    scene.expect(only_metrics());
+    let cookie = scene.connect(UP);
+    scene.export_to(cookie, UP, "/v1/metrics", http(200)).after(4000);
+    assert_eq!(scene.failures(), [VerdictId::Silent]);
+}
+
+#[test]
+fn without_proof_it_is_idle_and_unknown_before() {
+    let mut scene = Scene::empty();
+    let mut container = scene.container_of(vec![expectation("otel.obs", 4318, None)]);
+    container.proofs.clear();
+    scene.expect_container(container);
+    scene.after(5000);
+    assert_eq!(scene.verdict(), VerdictId::Unknown);
+    assert!(evidence(&scene.export()).contains("watched for 5s"));
+    scene.until(160_000);
+    assert_eq!(scene.verdict(), VerdictId::Idle);
+}
+
+#[test]
+fn anything_on_the_wire_is_no_silence() {
+    for what in 0..3 {
+        let mut scene = Scene::traces();
+        match what {
+            0 => {
+                scene.lookup("otel.obs", LookupOutcome::Resolved, &["10.100.0.1"]);
+            }
+            1 => {
+                scene.connection(9, UP, What::Adopted { state: 1 });
+            }
+            _ => {
+                scene.attempt(UP);
+            }
+        }
+        scene.until(400_000);
+        assert_eq!(scene.failures(), [], "{what}");
+    }
+}
+
+#[test]
+fn with_events_lost_silence_is_not_known() {
+    let mut scene = Scene::empty();
+    scene.expect_container(go(&scene));
+    scene.after(10_000);
+    let lost = scene.observation(0, What::Lost { count: 1 });
+    scene.see(&lost);
+    scene.until(200_000);
+    assert_eq!(scene.failures(), []);
+}
+
+/// A node where this many connections were accepted.
+struct Served(u64);
+
+impl Facts for Served {
+    fn resolv_conf(&self, _: u32) -> Option<ResolvConf> {
+        None
+    }
+
+    fn listening(&self, _: u32) -> Vec<u16> {
+        Vec::new()
+    }
+
+    fn accepted(&self, _: u32) -> Option<u64> {
+        Some(self.0)
+    }
+}
+
+#[test]
+fn whoever_has_nothing_to_do_is_idle() {
+    for (served, verdict) in [(0, VerdictId::Idle), (12, VerdictId::Silent)] {
+        let mut scene = Scene::empty();
+        let config = Config {
+            watching_since: Some(ms(0)),
+            ..Config::default()
+        };
+        scene.diagnoser = Diagnoser::new(config).with_facts(Box::new(Served(served)));
+        scene.expect_container(go(&scene));
+        scene.until(160_000);
+        assert!(
+            scene.report().exports.iter().all(|e| e.verdict == verdict),
+            "{verdict}"
+        );
+    }
+}
+
+#[test]
+fn metrics_that_no_longer_come_have_stopped() {
+    let mut scene = Scene::empty();
+    scene.expect(vec![
+        expectation("10.100.0.1", 4318, Some(Signal::Metrics)),
+        expectation("10.100.0.1", 4318, Some(Signal::Traces)),
+    ]);
+    let cookie = scene.connect(UP);
+    for _ in 0..5 {
+        scene.export_to(cookie, UP, "/v1/metrics", http(200));
+        scene.export_to(cookie, UP, "/v1/traces", http(200)).after(60_000);
+    }
+    assert_eq!(scene.failures(), []);
+    scene.after(85_000);
+    assert_eq!(scene.failures(), []);
+    scene.after(10_000);
+    assert_eq!(scene.failures(), [VerdictId::Stopped], "traces may rest");
+    let export = scene.report().exports.remove(0);
+    assert_eq!(export.signal, Some(Signal::Metrics));
+    assert!(export.last_success.is_some());
+    scene.gone();
+    assert!(scene.report().exports.is_empty());
+}
+
+#[test]
+fn traces_stop_only_where_there_is_work() {
+    for working in [false, true] {
+        let mut scene = Scene::empty();
+        scene.expect(vec![expectation("10.100.0.1", 4318, Some(Signal::Traces))]);
+        let cookie = scene.connect(UP);
+        for _ in 0..20 {
+            scene.export_to(cookie, UP, "/v1/traces", http(200)).after(5000);
+        }
+        for _ in 0..20 {
+            if working {
+                scene.lookup("database.shop", LookupOutcome::Resolved, &["10.100.0.7"]);
+            }
+            scene.after(10_000);
+        }
+        let expected: &[VerdictId] = if working { &[VerdictId::Stopped] } else { &[] };
+        assert_eq!(scene.failures(), expected);
+    }
+}
+
+#[test]
+fn switched_off_is_disabled_unless_it_sends() {
+    let mut scene = Scene::empty();
+    let mut off = expectation("10.100.0.1", 4318, None);
+    off.setting = Setting::Off("OTEL_SDK_DISABLED=true".into());
+    off.endpoint = None;
+    scene.expect(vec![off]);
+    scene.after(200_000);
+    let export = scene.export();
+    assert_eq!(
+        (export.verdict, export.severity),
+        (VerdictId::Disabled, Severity::Ok)
+    );
+    assert!(evidence(&export).contains("OTEL_SDK_DISABLED=true"));
+    // Go's SDK does not read it.
+    let cookie = scene.connect(UP);
+    scene.export_to(cookie, UP, "/v1/traces", http(200)).after(1000);
+    assert_eq!(scene.verdict(), VerdictId::Healthy);
+}
+
+#[test]
+fn what_cannot_work_is_misconfigured_and_what_works_is_not() {
+    for (what, reason) in [
+        (Misconfiguration::NoScheme, "no-scheme"),
+        (Misconfiguration::Unexpanded, "unexpanded"),
+        (Misconfiguration::DoubledPath, "doubled-path"),
+        (Misconfiguration::UnspecifiedAddress, "unspecified-address"),
+    ] {
+        let mut scene = Scene::empty();
+        let mut broken = expectation("10.100.0.1", 4318, Some(Signal::Traces));
+        broken.setting = Setting::Broken(what);
+        scene.expect(vec![broken]);
+        scene.after(1000);
+        let export = scene.export();
+        assert_eq!(export.verdict, VerdictId::Misconfigured);
+        assert_eq!(export.reason.as_deref(), Some(reason));
+        assert_eq!(export.rungs.get(Rung::Configured), RungState::Failed);
+        assert!(export.advice.len() > 1);
+        let cookie = scene.connect(UP);
+        scene.export_to(cookie, UP, "/v1/traces", http(200)).after(5000);
+        assert_eq!(scene.verdict(), VerdictId::Healthy);
+    }
+}
+
+#[test]
+fn a_time_out_in_the_wrong_unit_is_wrong_while_all_is_well() {
+    let mut scene = Scene::empty();
+    let mut broken = expectation("10.100.0.1", 4318, Some(Signal::Traces));
+    broken.setting = Setting::Broken(Misconfiguration::TimeoutUnit {
+        value: "10000".into(),
+        means: Duration::from_secs(10_000),
+    });
+    scene.expect(vec![broken]);
+    let cookie = scene.connect(UP);
+    scene.export_to(cookie, UP, "/v1/traces", http(200)).after(1000);
+    let export = scene.export();
+    assert_eq!(
+        (export.verdict, export.severity),
+        (VerdictId::Misconfigured, Severity::Warning)
+    );
+    assert_eq!(export.rungs.get(Rung::Accepted), RungState::Ok);
+    assert!(evidence(&export).contains("10000"));
+}
+
+#[test]
+fn requests_in_absolute_form_go_through_a_proxy() {
+    const PROXY: &str = "10.100.0.8:3128";
+    for form in [TargetForm::Absolute, TargetForm::Authority] {
+        let mut scene = Scene::empty();
+        let mut proxied = expectation("otel.obs", 4318, Some(Signal::Traces));
+        proxied.proxy = Some("10.100.0.8:3128".into());
+        scene.expect(vec![proxied]);
+        assert_eq!(scene.diagnoser.take_ports(), [4318, 3128]);
+        let cookie = scene.connect(PROXY);
+        let mut sent = (*request("/v1/traces", ms(scene.now))).clone();
+        sent.form = form;
+        let sent = Arc::new(sent);
+        scene.connection(cookie, PROXY, What::Request(Arc::clone(&sent)));
+        let exchange = Exchange {
+            request: sent,
+            answer: http(200),
+            took: Duration::from_millis(2),
+        };
+        scene.connection(cookie, PROXY, What::Exchange(Box::new(exchange)));
+        scene.after(1000);
+        let export = scene.export();
+        assert_eq!(export.verdict, VerdictId::Proxied);
+        assert_eq!(export.rungs.get(Rung::Connected), RungState::Failed);
+        let text = evidence(&export);
+        let line = if form == TargetForm::Absolute {
+            assert_eq!(export.severity, Severity::Warning, "it arrives");
+            "POST http://otel.obs:4318/v1/traces"
+        } else {
+            "CONNECT otel.obs:4318"
+        };
+        assert!(text.contains(line) && text.contains("3128"), "{text}");
+        assert!(export.advice.iter().any(|line| line.contains("NO_PROXY")));
+    }
+}
+
+#[test]
+fn a_proxy_that_is_asked_for_others_is_none_of_its_business() {
+    const PROXY: &str = "10.100.0.8:3128";
+    let mut scene = Scene::empty();
+    let mut proxied = expectation("otel.obs", 4318, Some(Signal::Traces));
+    proxied.proxy = Some("10.100.0.8:3128".into());
+    scene.expect(vec![proxied]);
+    let cookie = scene.connect(PROXY);
+    let mut sent = (*request("/v1/other", ms(scene.now))).clone();
+    (sent.form, sent.authority) = (TargetForm::Absolute, Some("www.example.com".into()));
+    scene.connection(cookie, PROXY, What::Request(Arc::new(sent)));
+    scene.after(20_000);
+    assert_eq!(scene.failures(), []);
+}
+
+#[test]
+fn what_was_learned_and_since_when_survives_a_restart() {
+    let mut scene = Scene::empty();
+    let cookie = scene.connect(UP);
+    scene.export_to(cookie, UP, "/v1/traces", http(200));
+    scene.close(cookie, UP, false, 100);
+    scene.refused(UP).after(5000);
+    let before = scene.export();
+    assert_eq!(before.verdict, VerdictId::Refused);
+    let saved = scene.diagnoser.save();
+    let json = serde_json::to_string(&saved).unwrap();
+
+    scene.diagnoser = Diagnoser::new(Config {
+        watching_since: Some(ms(scene.now)),
+        ..Config::default()
+    });
+    scene.diagnoser.restore(serde_json::from_str(&json).unwrap());
+    scene.after(60_000);
+    assert_eq!(scene.diagnoser.save(), saved, "nobody was seen again so far");
+    // The container becomes known, without any expectation; its old destination refuses still.
+    let container = scene.container_of(Vec::new());
+    scene.expect_container(container);
+    scene.refused(UP).after(2000);
+    let after = scene.export();
+    assert_eq!(
+        (after.verdict, after.since, &after.id),
+        (VerdictId::Refused, before.since, &before.id)
+    );
+    assert_eq!(after.last_success, before.last_success);
+}
+
+#[test]
+fn answers_count_by_signal_even_when_requests_were_not_seen() {
+    let mut scene = Scene::traces();
+    scene.lookup("otel.obs", LookupOutcome::Resolved, &["10.100.0.1"]);
+    scene.connection(5, UP, What::Adopted { state: 1 });
+    let mut unread = (*request("/v1/traces", ms(0))).clone();
+    (unread.path, unread.method, unread.ingest, unread.grpc) = (None, None, None, true);
+    let exchange = Exchange {
+        request: Arc::new(unread),
+        answer: Answer::Grpc {
+            status: None,
+            failed: false,
+            data_bytes: 5,
+        },
+        took: Duration::from_millis(2),
+    };
+    scene.connection(5, UP, What::Exchange(Box::new(exchange)));
+    scene.after(1000);
+    assert_eq!(scene.verdict(), VerdictId::Healthy);
+    assert_eq!(scene.export().workload, Arc::new(workload(1)));
+}
