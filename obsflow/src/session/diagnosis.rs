@@ -238,3 +238,7 @@ fn said_of(export: &Export, hash: &mut impl std::hash::Hasher) {
         evidence.kind.hash(hash);
     }
 }
+
+#[cfg(test)]
+#[path = "diagnosis_tests.rs"]
+mod tests;

@@ -23,7 +23,7 @@ pub(super) fn mark(page: &Page, severity: Severity) -> Cell {
     let (sign, ascii) = match severity {
         Severity::Ok => ("✓", "+"),
         Severity::Unknown => ("?", "?"),
-        Severity::Starting => ("…", "~"),
+        Severity::Starting => ("~", "~"),
         Severity::Warning => ("!", "!"),
         Severity::Critical => ("✗", "x"),
     };
@@ -175,9 +175,10 @@ pub(super) fn fact(evidence: &Evidence, now: Mono) -> String {
     format!("{} {}", evidence.text, often.replace(' ', UNBROKEN))
 }
 
-/// Where an endpoint is configured, and as what, when that is not what is shown already.
+/// Where an endpoint is configured, and as what, when neither the evidence nor the destination shows it.
 pub(super) fn source(export: &Export) -> Option<String> {
-    if export.source == Source::Wire {
+    let is_told = export.evidence.iter().any(|evidence| evidence.kind == "source");
+    if is_told || export.source == Source::Wire {
         return None;
     }
     let shown = export.endpoint.as_ref().map(ToString::to_string);

@@ -1,6 +1,7 @@
 //! The tables.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::draw::{Cell, Ink, Page, widths};
 use super::rows::{
@@ -15,6 +16,8 @@ use crate::model::verdict::{Evidence, Export, Severity, VerdictId};
 const WIDE: usize = 120;
 /// Exporters that nothing is wrong with, or nothing known of, listed unless all are asked for.
 const LISTED: usize = 10;
+/// From then on it means something that nothing was seen.
+const SOON: Duration = Duration::from_secs(5);
 /// Facts shown of a finding.
 const FACTS: usize = 6;
 /// Exporters named of a cause.
@@ -141,7 +144,8 @@ impl Table<'_> {
             Cell::new(Ink::Dim, format!("(watched for {watched})")),
         ];
         self.page.flow(&Cell::default(), 0, &cells);
-        if all == 0 {
+        // At the very beginning there is nothing to conclude from that.
+        if all == 0 && self.now.since(view.report.watching_since) >= SOON {
             self.page.paragraph(
                 "  ",
                 Ink::Plain,
