@@ -14,6 +14,7 @@ use obsflow_tests::fault::{self, Fault, Hook};
 use obsflow_tests::server::otlp::{self, Collector, Sdk, Setup};
 use obsflow_tests::server::tls::{Authority, TlsCollector};
 use obsflow_tests::{Lab, Pod, Proc};
+use serde_json::Value;
 
 const NAME: &str = "otel-collector.observability.svc.cluster.local";
 
@@ -375,31 +376,49 @@ fn tls_is_told_with_the_certificate() -> Result<()> {
     Ok(())
 }
 
-/// As a person does it: an exporter whose protocol does not fit its port, and doctor, who tries what would.
+/// An exporter whose port nobody listens on, in the pod; the receiver takes HTTP on the other one.
+fn wrong_port(lab: &Lab, pod: &Pod) -> Result<(Collector, Proc)> {
+    let collector = Collector::start_as(lab, "observability", "http-only", Setup::http(&[otlp::HTTP]))?;
+    let mut command = otlp::exporter(pod, Sdk::Rust)?;
+    command
+        .args(["1000", "500"])
+        .env("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
+        .env(
+            "OTEL_EXPORTER_OTLP_ENDPOINT",
+            "http://http-only.observability:4317",
+        );
+    Ok((collector, Proc::start(command)?))
+}
+
+/// As a person does it: an exporter that fails, and doctor, who tries what would work.
 #[test]
 fn doctor_tries_what_would_work() -> Result<()> {
     let lab = Lab::new()?;
-    let _collector = Collector::start(&lab, "observability", "otel-collector")?;
     let pod = lab.pod("apps/checkout")?;
-    let mut command = otlp::exporter(&pod, Sdk::Python)?;
-    command
-        .args(["1000", "500"])
-        .env("OTEL_SERVICE_NAME", &pod.name)
-        .env("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
-        .env("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://{NAME}:4319"));
-    let _exporter = Proc::start(command)?;
+    let _running = wrong_port(&lab, &pod)?;
     let mut doctor = lab.obsflow_command("doctor")?;
     doctor.args([&pod.path(), "--probe", "--for", "8s", "-o", "json"]);
     let doctor = Proc::start(doctor)?;
     let report = doctor.json("a report", Duration::from_secs(40), |line| {
         line["exports"].is_array()
     })?;
-    let probe = &report["exports"][0]["probe"];
-    assert_eq!(probe["works"], false, "{report:#}");
+    would_work(&report)
+}
+
+/// Checks what a report says of the exporter of [`wrong_port`].
+fn would_work(report: &Value) -> Result<()> {
+    let export = &report["exports"][0];
+    assert_eq!(export["verdict"], "refused", "{export:#}");
+    let probe = &export["probe"];
+    assert_eq!(probe["works"], false, "{export:#}");
+    let says: Vec<&str> = probe["conclusion"]
+        .as_array()
+        .context("no conclusion")?
+        .iter()
+        .filter_map(Value::as_str)
+        .collect();
     assert!(
-        probe["conclusion"][0]
-            .as_str()
-            .is_some_and(|says| says.starts_with("Connections to port 4319 are refused")),
+        says.contains(&"HTTP answers on port 4318: use http://http-only.observability:4318/v1/traces."),
         "{probe:#}"
     );
     Ok(())
