@@ -7,6 +7,7 @@ use anyhow::Result;
 use obsflow_tests::server::otlp::{self, Collector, Sdk, Transport};
 use obsflow_tests::wait::SOON;
 use obsflow_tests::{Lab, Obsflow, Pod};
+use serde_json::Value;
 
 const HOST: &str = "otel-collector.observability";
 const NAME: &str = "otel-collector.observability.svc.cluster.local";
@@ -54,6 +55,7 @@ fn exports(
         );
     }
     let end = obsflow.closed(&pod, to)?;
+    accepted(obsflow, &pod, transport, spans);
     let sent: u64 = arrived
         .iter()
         .filter_map(|request| request["bytes"].as_u64())
@@ -66,6 +68,53 @@ fn exports(
     obsflow.quiet(&pod)?;
     one_connection(obsflow, &pod, port);
     Ok(())
+}
+
+/// Every export is a request and an accepted exchange, with its signal, path and status.
+fn accepted(obsflow: &Obsflow<'_>, pod: &Pod, transport: Transport, spans: u32) {
+    let shown = |event: &str| obsflow.all(|flow| flow.event() == event && flow.of_pod(&pod.name));
+    let (requests, exchanges) = (shown("request"), shown("exchange"));
+    // A hundred exports a second over gRPC are more than a connection may tell; what it does tell is right.
+    if spans < 100 || transport == Transport::Http {
+        assert_eq!(requests.len(), spans as usize, "{requests:?}");
+        assert_eq!(exchanges.len(), spans as usize, "{exchanges:?}");
+    }
+    assert!(!exchanges.is_empty() && exchanges.len() <= spans as usize);
+    let (path, protocol) = match transport {
+        Transport::Http => ("/v1/traces", "HTTP/1.1"),
+        Transport::Grpc => (
+            "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+            "HTTP/2",
+        ),
+    };
+    for flow in requests.iter().chain(&exchanges) {
+        assert_eq!(flow.text("/l7/http/method"), "POST", "{flow}");
+        assert_eq!(flow.text("/l7/http/protocol"), protocol, "{flow}");
+        // What was named while the connection was over its rate is not known.
+        if spans < 100 || transport == Transport::Http {
+            assert!(flow.text("/l7/http/url").ends_with(path), "{flow}");
+            assert_eq!(flow.ext_text("/http/signal"), "traces", "{flow}");
+            assert_eq!(flow.ext_text("/http/dialect"), "otlp", "{flow}");
+            assert!(!flow.ext_text("/http/user_agent").is_empty(), "{flow}");
+        }
+    }
+    for flow in &exchanges {
+        assert_eq!(flow.outcome(), "accepted", "{flow}");
+        assert_eq!(
+            flow.at("/l7/http/code").and_then(Value::as_u64),
+            Some(200),
+            "{flow}"
+        );
+        if spans < 100 {
+            let grpc_status = flow.ext("/http/grpc_status").and_then(Value::as_u64);
+            assert_eq!(grpc_status, (transport == Transport::Grpc).then_some(0), "{flow}");
+        }
+        assert_eq!(
+            flow.at("/is_reply").and_then(Value::as_bool),
+            Some(true),
+            "{flow}"
+        );
+    }
 }
 
 fn one_connection(obsflow: &Obsflow<'_>, pod: &Pod, port: u16) {
@@ -158,6 +207,33 @@ fn exports_to_a_name_that_does_not_exist_and_to_a_collector_that_has_ended() -> 
             let flow = obsflow.lookup(pod, host)?;
             assert_eq!(flow.outcome(), "nxdomain", "{flow}");
         }
+    }
+    obsflow.stop()
+}
+
+/// What a server says no with is an exchange that was rejected, at once and not when the connection ends.
+#[test]
+fn refusals_are_told_with_their_status() -> Result<()> {
+    let lab = Lab::new()?;
+    let mut collector = Collector::start(&lab, "observability", "otel-collector")?;
+    let obsflow = lab.observe(&[])?;
+    for (transport, order, field, value) in [
+        (Transport::Http, "status=401", "/l7/http/code", 401),
+        (
+            Transport::Grpc,
+            "status=7",
+            "/extensions/value/http/grpc_status",
+            7,
+        ),
+    ] {
+        collector.answer(transport, order)?;
+        let pod = lab.pod("apps/checkout")?;
+        let _exporter = otlp::export(&pod, Sdk::Rust, transport, HOST, 1, SOON)?;
+        let flow = obsflow.wait_for("the refused export", |flow| {
+            flow.is("exchange", "rejected") && flow.of_pod(&pod.name)
+        })?;
+        assert_eq!(flow.at(field).and_then(Value::as_u64), Some(value), "{flow}");
+        assert_eq!(flow.ext_text("/http/signal"), "traces", "{flow}");
     }
     obsflow.stop()
 }

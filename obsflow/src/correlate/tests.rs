@@ -2,6 +2,7 @@
 
 mod bounds;
 mod connections;
+mod exchanges;
 mod lookups;
 mod queries;
 mod scene;

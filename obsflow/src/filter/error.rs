@@ -38,6 +38,14 @@ pub enum FilterError {
         /// Its value.
         value: String,
     },
+    /// Not a status of HTTP.
+    #[error("--{}: {value:?} is not an HTTP status; give three digits such as 404, or 5+ for all that begin so", .flag.name())]
+    HttpStatus {
+        /// The flag.
+        flag: Flag,
+        /// Its value.
+        value: String,
+    },
     /// Nothing where a name is needed.
     #[error("--{}: a name is needed", .flag.name())]
     Empty {

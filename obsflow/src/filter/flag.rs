@@ -67,6 +67,14 @@ pub enum Flag {
     Rcode,
     /// `--errno`
     Errno,
+    /// `--http-status`
+    HttpStatus,
+    /// `--http-method`
+    HttpMethod,
+    /// `--http-path`
+    HttpPath,
+    /// `--http-url`
+    HttpUrl,
 }
 
 /// How a flag looks on the command line.
@@ -237,7 +245,7 @@ pub const SPECS: &[Spec] = &[
         "protocol",
         None,
         "PROTOCOL",
-        "Flows of this protocol: tcp, udp, dns (and icmp, icmpv4, icmpv6, sctp, http, kafka, which obsflow never sees)",
+        "Flows of this protocol: tcp, udp, dns, http (and icmp, icmpv4, icmpv6, sctp, kafka, which obsflow never sees)",
     ),
     with(
         Flag::TcpFlags,
@@ -287,6 +295,34 @@ pub const SPECS: &[Spec] = &[
         None,
         "ERRNO",
         "Flows that ended with this error: a name such as ECONNREFUSED, or a number",
+    ),
+    with(
+        Flag::HttpStatus,
+        "http-status",
+        None,
+        "STATUS",
+        "HTTP flows with this status: 404, or 5+ for all that begin so",
+    ),
+    with(
+        Flag::HttpMethod,
+        "http-method",
+        None,
+        "METHOD",
+        "HTTP flows with this method, such as POST",
+    ),
+    with(
+        Flag::HttpPath,
+        "http-path",
+        None,
+        "REGEX",
+        "HTTP flows whose path matches this regular expression, such as '/v1/(traces|logs)$'",
+    ),
+    with(
+        Flag::HttpUrl,
+        "http-url",
+        None,
+        "REGEX",
+        "HTTP flows whose URL, http://host/path without query, matches this regular expression",
     ),
     without(
         Flag::Not,

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use regex::Regex;
 
-use super::values::{Fqdn, PodName, Protocol, TypeFilter, WorkloadName};
-use crate::model::flow::{Endpoint, Flow, IpVersion, L7Type, Layer4, TcpFlags, TrafficDirection, Verdict};
+use super::values::{Fqdn, HttpStatus, PodName, Protocol, TypeFilter, WorkloadName};
+use crate::model::flow::{
+    Endpoint, Flow, Http, IpVersion, L7Type, Layer4, TcpFlags, TrafficDirection, Verdict,
+};
 
 /// Hubble's `FlowFilter`, as far as it can be true here. An empty field matches everything.
 #[derive(Clone, Debug, Default)]
@@ -34,6 +36,14 @@ pub struct FlowFilter {
     pub rcodes: Vec<u16>,
     /// Errnos.
     pub errnos: Vec<u32>,
+    /// HTTP statuses.
+    pub http_statuses: Vec<HttpStatus>,
+    /// HTTP methods.
+    pub http_methods: Vec<String>,
+    /// Regular expressions on the path of an HTTP request.
+    pub http_paths: Vec<Regex>,
+    /// Regular expressions on the URL of an HTTP request.
+    pub http_urls: Vec<Regex>,
 }
 
 /// The part of a filter that is about one side.
@@ -60,17 +70,27 @@ impl FlowFilter {
             && any(&self.event_types, |t| t.matches(flow.event_type))
             && any(&self.errnos, |e| *e == flow.extensions.errno)
             && any(&self.directions, |d| Some(*d) == flow.traffic_direction)
-            && any(&self.protocols, |p| {
-                p.matches(flow.l4.as_ref(), flow.l7.is_some())
-            })
+            && any(&self.protocols, |p| p.matches(flow.l4.as_ref(), flow.l7.as_ref()))
             && any(&self.ip_versions, |v| {
                 Some(*v) == flow.ip.and_then(|ip| ip.version())
             })
             && any(&self.tcp_flags, |f| has_flags(flow, *f))
             && any(&self.rcodes, |r| has_rcode(flow, *r))
+            && any(&self.http_statuses, |status| {
+                http(flow).is_some_and(|http| status.matches(http.code))
+            })
+            && any(&self.http_methods, |method| {
+                http(flow).is_some_and(|http| http.method.eq_ignore_ascii_case(method))
+            })
             && self.source.matches(&SideOf::source(flow))
             && self.destination.matches(&SideOf::destination(flow))
             && any(&self.dns_queries, |q| has_query(flow, q))
+            && any(&self.http_paths, |path| {
+                http(flow).is_some_and(|http| path.is_match(http.path()))
+            })
+            && any(&self.http_urls, |url| {
+                http(flow).is_some_and(|http| url.is_match(&http.url))
+            })
     }
 }
 
@@ -139,11 +159,15 @@ fn has_flags(flow: &Flow, wanted: TcpFlags) -> bool {
     matches!(flow.l4, Some(Layer4::Tcp(tcp)) if tcp.flags.0 & wanted.0 == wanted.0)
 }
 
+fn http(flow: &Flow) -> Option<&Http> {
+    flow.l7.as_ref().and_then(|l7| l7.http())
+}
+
 /// A request has no response code, although protojson cannot tell that from NOERROR.
 fn has_rcode(flow: &Flow, wanted: u16) -> bool {
     flow.l7
         .as_ref()
-        .is_some_and(|l7| l7.kind != L7Type::Request && l7.dns.rcode == Some(wanted))
+        .is_some_and(|l7| l7.kind != L7Type::Request && l7.dns().is_some_and(|dns| dns.rcode == Some(wanted)))
 }
 
 /// The name in a message ends in a dot; who writes `local$` means it all the same. A dropped query is no message to
@@ -156,5 +180,9 @@ fn has_query(flow: &Flow, query: &Regex) -> bool {
         .drop
         .as_ref()
         .and_then(|drop| drop.question.as_deref());
-    flow.l7.as_ref().is_some_and(|l7| matches(&l7.dns.query)) || dropped.is_some_and(matches)
+    flow.l7
+        .as_ref()
+        .and_then(|l7| l7.dns())
+        .is_some_and(|dns| matches(&dns.query))
+        || dropped.is_some_and(matches)
 }

@@ -4,7 +4,7 @@ use super::FilterSet;
 use super::error::FilterError;
 use super::flag::{Flag, Term};
 use super::flow_filter::{FlowFilter, Side};
-use super::values::{self, Fqdn, PodName, Protocol, TypeFilter, WorkloadName};
+use super::values::{self, Fqdn, HttpStatus, PodName, Protocol, TypeFilter, WorkloadName};
 use crate::model::flow::IpVersion;
 
 /// Flags of one group exclude each other.
@@ -166,6 +166,10 @@ impl Pair {
             Flag::TrafficDirection => self.both(values::direction(flag, value)?, |f| &mut f.directions),
             Flag::DnsQuery => self.both(values::regex(flag, value)?, |f| &mut f.dns_queries),
             Flag::Rcode => self.both(values::rcode(flag, value)?, |f| &mut f.rcodes),
+            Flag::HttpStatus => self.both(HttpStatus::parse(flag, value)?, |f| &mut f.http_statuses),
+            Flag::HttpMethod => self.both(values::http_method(flag, value)?, |f| &mut f.http_methods),
+            Flag::HttpPath => self.both(values::regex(flag, value)?, |f| &mut f.http_paths),
+            Flag::HttpUrl => self.both(values::regex(flag, value)?, |f| &mut f.http_urls),
             Flag::Errno => self.both(values::errno(flag, value)?, |f| &mut f.errnos),
             // Flags about a side were dealt with, and --not never comes here.
             _ => {}

@@ -102,6 +102,8 @@ fn connections_by_pod_address_port_and_name() {
         "--from-fqdn *",
         "--protocol dns",
         "--protocol http",
+        "--http-status 2+",
+        "--http-path .*",
         "--type trace:to-endpoint",
         "--type l7",
         "--verdict ERROR",
@@ -195,6 +197,40 @@ fn dns_by_query_and_code() {
 }
 
 #[test]
+fn http_by_what_was_asked_and_answered() {
+    let all: Vec<_> = samples::all()
+        .iter()
+        .filter(|o| matches!(o.what, What::Request(_) | What::Exchange(_)))
+        .map(flow)
+        .collect();
+    let found = |line: &str| all.iter().filter(|flow| matches(line, flow)).count();
+    for (line, count) in [
+        ("--protocol http", 4),
+        ("--protocol tcp", 4),
+        ("--protocol dns", 0),
+        ("--type l7", 4),
+        ("--http-method POST", 4),
+        ("--http-method post", 4),
+        ("--http-method GET", 0),
+        ("--http-path ^/v1/(traces|logs)$", 4),
+        ("--http-path collector", 0),
+        ("--http-url ^http://collector", 4),
+        ("--http-status 404", 1),
+        ("--http-status 2+", 1),
+        ("--http-status 2+ --http-status 40+", 2),
+        ("--http-status 5+", 0),
+        ("--to-pod shop/checkout", 2),
+        ("--from-pod shop/checkout", 2),
+        ("--rcode NOERROR", 0),
+        ("--dns-query .*", 0),
+    ] {
+        assert_eq!(found(line), count, "{line}");
+    }
+    // DNS has no status, and a connection none.
+    assert!(!matches("--http-status 2+", &flow(&tcp(What::Attempt))));
+}
+
+#[test]
 fn a_dropped_query_is_found_by_its_name() {
     let mut drop = samples::drop_seen("NETFILTER_DROP", None);
     drop.question = Some("collector.obs".into());
@@ -245,6 +281,14 @@ fn workloads_by_kind_and_name() {
 fn each_mistake_is_one_line_that_says_what_to_do() {
     let errors = [
         (
+            "--http-status 4x",
+            "--http-status: \"4x\" is not an HTTP status; give three digits such as 404, or 5+ for all that begin so",
+        ),
+        (
+            "--http-status 40",
+            "--http-status: \"40\" is not an HTTP status; give three digits such as 404, or 5+ for all that begin so",
+        ),
+        (
             "--to-port http",
             "--to-port: \"http\" is not a port; give a number from 0 to 65535 (port names are not looked up)",
         ),
@@ -274,7 +318,7 @@ fn each_mistake_is_one_line_that_says_what_to_do() {
         ),
         (
             "--protocol quic",
-            "--protocol: unknown protocol \"quic\"; one of tcp, udp, dns, icmp, icmpv4, icmpv6, sctp, http, kafka",
+            "--protocol: unknown protocol \"quic\"; one of tcp, udp, dns, http, icmp, icmpv4, icmpv6, sctp, kafka",
         ),
         (
             "--traffic-direction up",

@@ -8,7 +8,7 @@ use regex::Regex;
 use super::error::FilterError;
 use super::flag::Flag;
 use crate::flow::{dns, errno};
-use crate::model::flow::{EventType, Layer4, TcpFlags, TrafficDirection, Verdict, event};
+use crate::model::flow::{EventType, Layer4, Layer7, TcpFlags, TrafficDirection, Verdict, event};
 
 /// `[NAMESPACE/]PREFIX`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -194,20 +194,23 @@ pub enum Protocol {
     Udp,
     /// DNS.
     Dns,
+    /// HTTP/1 and HTTP/2.
+    Http,
     /// One that obsflow never sees.
     Unseen,
 }
 
 impl Protocol {
     pub(super) fn parse(flag: Flag, value: &str) -> Result<Self, FilterError> {
-        const UNSEEN: [&str; 6] = ["icmp", "icmpv4", "icmpv6", "sctp", "http", "kafka"];
+        const UNSEEN: [&str; 5] = ["icmp", "icmpv4", "icmpv6", "sctp", "kafka"];
         match value.to_ascii_lowercase().as_str() {
             "tcp" => Ok(Self::Tcp),
             "udp" => Ok(Self::Udp),
             "dns" => Ok(Self::Dns),
+            "http" => Ok(Self::Http),
             other if UNSEEN.contains(&other) => Ok(Self::Unseen),
             _ => {
-                let names = ["tcp", "udp", "dns"].into_iter().chain(UNSEEN);
+                let names = ["tcp", "udp", "dns", "http"].into_iter().chain(UNSEEN);
                 Err(unknown(flag, "protocol", value, names, ""))
             }
         }
@@ -215,14 +218,66 @@ impl Protocol {
 
     /// Whether a flow is of this protocol.
     #[must_use]
-    pub fn matches(self, l4: Option<&Layer4>, has_dns: bool) -> bool {
+    pub fn matches(self, l4: Option<&Layer4>, l7: Option<&Layer7>) -> bool {
         match self {
             Self::Tcp => matches!(l4, Some(Layer4::Tcp(_))),
             Self::Udp => matches!(l4, Some(Layer4::Udp(_))),
-            Self::Dns => has_dns,
+            Self::Dns => l7.is_some_and(|l7| l7.dns().is_some()),
+            Self::Http => l7.is_some_and(|l7| l7.http().is_some()),
             Self::Unseen => false,
         }
     }
+}
+
+/// A status as Hubble's clients write it: `404`, or `5+` for all that begin with 5.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpStatus {
+    digits: String,
+    prefix: bool,
+}
+
+impl HttpStatus {
+    pub(super) fn parse(flag: Flag, value: &str) -> Result<Self, FilterError> {
+        let (digits, prefix) = match value.strip_suffix('+') {
+            Some(digits) => (digits, true),
+            None => (value, false),
+        };
+        let fit = digits.bytes().all(|b| b.is_ascii_digit())
+            && matches!(digits.bytes().next(), Some(b'1'..=b'5'))
+            && if prefix {
+                digits.len() <= 3
+            } else {
+                digits.len() == 3
+            };
+        if !fit {
+            return Err(FilterError::HttpStatus {
+                flag,
+                value: value.to_owned(),
+            });
+        }
+        Ok(Self {
+            digits: digits.to_owned(),
+            prefix,
+        })
+    }
+
+    /// Whether a status is meant; 0 is none.
+    #[must_use]
+    pub fn matches(&self, code: u32) -> bool {
+        let code = code.to_string();
+        if self.prefix {
+            code.starts_with(&self.digits)
+        } else {
+            code == self.digits
+        }
+    }
+}
+
+pub(super) fn http_method(flag: Flag, value: &str) -> Result<String, FilterError> {
+    if value.is_empty() {
+        return Err(FilterError::Empty { flag });
+    }
+    Ok(value.to_owned())
 }
 
 pub(super) fn port(flag: Flag, value: &str) -> Result<u16, FilterError> {

@@ -1,18 +1,123 @@
-//! Summaries of what was said on a connection.
+//! Flows and summaries of what was said on a connection.
 
 use std::fmt::{self, Write as _};
 
 use super::summary::Pretty;
 use crate::model::event::Direction;
-use crate::model::exchange::{Answer, Exchange, Mismatch, Refusal, Request, Spoken, Tls, TlsOutcome};
+use crate::model::exchange::{
+    Answer, Exchange, Mismatch, Refusal, Request, Spoken, TargetForm, Tls, TlsOutcome,
+};
+use crate::model::flow::{Http, HttpExt, MismatchExt, TlsExt};
+
+fn version(request: &Request) -> &'static str {
+    match request.wire {
+        Spoken::Http2 => "HTTP/2",
+        _ => "HTTP/1.1",
+    }
+}
+
+/// Hubble's record of a request or its answer.
+pub(super) fn message(request: &Request, answer: Option<Answer>) -> Http {
+    let path = request.path.as_deref().unwrap_or_default();
+    Http {
+        code: match answer {
+            Some(Answer::Http { status, .. }) => status.into(),
+            // gRPC's own status comes with this one (gRPC over HTTP2, "Responses").
+            Some(Answer::Grpc { .. }) => 200,
+            Some(Answer::Cancelled(_) | Answer::StreamReset(_) | Answer::ConnectionEnded { .. }) | None => 0,
+        },
+        method: request.method.clone().unwrap_or_default(),
+        url: match &request.authority {
+            Some(authority) if request.form == TargetForm::Authority => authority.to_string(),
+            Some(authority) if !path.is_empty() => format!("http://{authority}{path}"),
+            _ => path.to_owned(),
+        },
+        protocol: version(request),
+    }
+}
+
+pub(super) fn request_ext(request: &Request) -> HttpExt {
+    HttpExt {
+        signal: request
+            .ingest
+            .and_then(|ingest| ingest.signal)
+            .map(|signal| signal.name()),
+        dialect: request.ingest.map(|ingest| ingest.dialect.name()),
+        authority: request.authority.clone(),
+        user_agent: request.user_agent.clone(),
+        form: match request.form {
+            TargetForm::Origin => None,
+            TargetForm::Absolute => Some("absolute"),
+            TargetForm::Authority => Some("authority"),
+        },
+        stream: request.stream,
+        request_bytes: request.content_length,
+        ..HttpExt::default()
+    }
+}
+
+pub(super) fn exchange_ext(exchange: &Exchange) -> HttpExt {
+    let mut ext = request_ext(&exchange.request);
+    ext.partial = exchange.partial();
+    match exchange.answer {
+        Answer::Http {
+            refusal,
+            retry_after,
+            body_bytes,
+            ..
+        } => {
+            ext.refusal = refusal.map(refusal_name);
+            ext.retry_after = retry_after;
+            ext.answer_bytes = body_bytes;
+        }
+        Answer::Grpc {
+            status, data_bytes, ..
+        } => {
+            ext.grpc_status = status;
+            ext.answer_bytes = Some(data_bytes);
+        }
+        Answer::Cancelled(code) | Answer::StreamReset(code) => ext.reset_code = Some(code),
+        Answer::ConnectionEnded { .. } => {}
+    }
+    ext
+}
+
+pub(super) fn tls_ext(tls: &Tls) -> TlsExt {
+    TlsExt {
+        sni: tls.sni.clone(),
+        alpn: tls.alpn.clone(),
+        alert: tls.alert.map(|alert| alert.description),
+        alert_from: tls.alert.map(|alert| side(alert.from)),
+    }
+}
+
+pub(super) fn mismatch_ext(mismatch: Mismatch) -> MismatchExt {
+    MismatchExt {
+        client: spoken(mismatch.client),
+        server: spoken(mismatch.server),
+        status: mismatch.status,
+        refusal: mismatch.refusal.map(refusal_name),
+        is_guess: mismatch.is_guess,
+    }
+}
+
+fn side(of: Direction) -> &'static str {
+    match of {
+        Direction::Egress => "client",
+        Direction::Ingress => "server",
+    }
+}
+
+fn refusal_name(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::WrongPath => "wrong-path",
+        Refusal::WantsTls => "wants-tls",
+    }
+}
 
 /// `HTTP/1.1 POST /v1/traces (traces, otlp)`
 pub(super) fn request(out: &mut String, request: &Request) -> fmt::Result {
-    let version = if request.wire == Spoken::Http2 {
-        "HTTP/2"
-    } else {
-        "HTTP/1.1"
-    };
+    let version = version(request);
     let method = request.method.as_deref().unwrap_or("(method unknown)");
     let path = request.path.as_deref().unwrap_or("(path unknown)");
     write!(out, "{version} {method} {path}")?;
@@ -69,11 +174,7 @@ pub(super) fn tls(out: &mut String, tls: &Tls) -> fmt::Result {
         TlsOutcome::Unanswered => "TLS hello unanswered",
     });
     if let Some(alert) = tls.alert {
-        let from = match alert.from {
-            Direction::Egress => "client",
-            Direction::Ingress => "server",
-        };
-        write!(out, ": alert {} of the {from}", alert.description)?;
+        write!(out, ": alert {} of the {}", alert.description, side(alert.from))?;
     }
     if let Some(sni) = &tls.sni {
         write!(out, "; for {sni}")?;

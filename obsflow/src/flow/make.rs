@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use super::dns::RcodeName;
 use super::row::Row;
-use super::{drop_reason, errno, summary};
+use super::{drop_reason, errno, http, summary};
 use crate::model::Clock;
 use crate::model::event::{Direction, Endpoints, Protocol};
 use crate::model::flow::{
     Body, CandidateExt, Dns, DropExt, EMITTER, Endpoint, EventType, Extensions, Flow, Ip, L7Type, Layer4,
-    Layer7, LookupExt, LostEvent, LostSource, NamedWorkload, NetworkInterface, ProcessExt, Response, Tcp,
-    TcpFlags, TcpInfoExt, TracePoint, TrafficDirection, Udp, WorkloadExt, event,
+    Layer7, LookupExt, LostEvent, LostSource, NamedWorkload, NetworkInterface, ProcessExt, Record, Response,
+    Tcp, TcpFlags, TcpInfoExt, TracePoint, TrafficDirection, Udp, WorkloadExt, event,
 };
 use crate::model::observation::{DnsMessage, DropSeen, Lookup, LookupOutcome, Observation, What};
 use crate::model::workload::{Process, Workload, WorkloadKind};
@@ -139,7 +139,7 @@ impl FlowMaker {
 /// A response comes to the workload; a dropped packet went as it went; everything else is the workload's doing.
 fn way(o: &Observation) -> Way {
     match &o.what {
-        What::DnsResponse { .. } => Way {
+        What::DnsResponse { .. } | What::Exchange(_) if is_answer(&o.what) => Way {
             from_workload: false,
             source: o.remote,
             destination: o.local,
@@ -172,6 +172,16 @@ fn way(o: &Observation) -> Way {
     }
 }
 
+/// Whether it came from the peer as an answer.
+fn is_answer(what: &What) -> bool {
+    match what {
+        What::DnsResponse { .. } => true,
+        // Of an answer that never came, the request is all there is.
+        What::Exchange(exchange) => exchange.accepted().is_some(),
+        _ => false,
+    }
+}
+
 /// An address that the kernel has not chosen yet is none.
 fn ip(way: Way) -> Option<Ip> {
     let known = |address: Option<SocketAddr>| address.map(|a| a.ip()).filter(|ip| !ip.is_unspecified());
@@ -187,7 +197,7 @@ fn direction(what: &What, way: Way) -> Option<TrafficDirection> {
         // Both ways.
         What::Lookup(_) => None,
         // Connections that the workload opened: Hubble counts both ways of one as egress.
-        What::DnsResponse { .. } => Some(TrafficDirection::Egress),
+        what if is_answer(what) => Some(TrafficDirection::Egress),
         What::Dropped(drop) if drop.direction.is_none() => None,
         _ if way.from_workload => Some(TrafficDirection::Egress),
         _ => Some(TrafficDirection::Ingress),
@@ -264,15 +274,29 @@ fn layer7(kind: L7Type, what: &What) -> Option<Layer7> {
         What::DnsUnanswered { query, .. } => (question(query), None),
         What::DnsRefused { query, .. } => (query.as_ref().map(question).unwrap_or_default(), None),
         What::Lookup(lookup) => (search(lookup), Some(lookup.took)),
+        What::Request(request) => {
+            return Some(Layer7 {
+                kind,
+                latency_ns: 0,
+                record: Record::Http(http::message(request, None)),
+            });
+        }
+        What::Exchange(exchange) => {
+            return Some(Layer7 {
+                kind,
+                latency_ns: nanos(exchange.took),
+                record: Record::Http(http::message(&exchange.request, Some(exchange.answer))),
+            });
+        }
         _ => return None,
     };
     Some(Layer7 {
         kind,
         latency_ns: latency.map_or(0, nanos),
-        dns: Dns {
+        record: Record::Dns(Dns {
             observation_source: OBSERVED_BY,
             ..dns
-        },
+        }),
     })
 }
 
@@ -421,12 +445,14 @@ fn fill(ext: &mut Extensions, what: &What) {
             }
             ext.lookup = Some(lookup_ext(lookup));
         }
-        What::Attempt
-        | What::Request(_)
-        | What::Exchange(_)
-        | What::Tls(_)
-        | What::Mismatch(_)
-        | What::Lost { .. } => {}
+        What::Request(request) => ext.http = Some(http::request_ext(request)),
+        What::Exchange(exchange) => {
+            ext.duration_ns = Some(nanos(exchange.took));
+            ext.http = Some(http::exchange_ext(exchange));
+        }
+        What::Tls(tls) => ext.tls = Some(http::tls_ext(tls)),
+        What::Mismatch(mismatch) => ext.mismatch = Some(http::mismatch_ext(*mismatch)),
+        What::Attempt | What::Lost { .. } => {}
         What::Retransmit { count, syn: true } => ext.syn_retransmits = Some(*count),
         What::Retransmit { count, syn: false } => ext.retransmits = Some(*count),
         What::Established { handshake } => ext.handshake_ns = Some(nanos(*handshake)),

@@ -26,7 +26,7 @@ pub struct Row {
     pub point: Option<TracePoint>,
 }
 
-const fn dns(
+const fn l7(
     event: &'static str,
     outcome: Option<&'static str>,
     l7: L7Type,
@@ -89,17 +89,17 @@ use Verdict::{Dropped, Error, Forwarded};
 
 /// Every row, in the order of a connection's life.
 pub const ROWS: [Row; 37] = [
-    dns("dns-query", None, Request, Forwarded, Some(false)),
-    dns("dns-response", None, Response, Forwarded, Some(true)),
-    dns("dns-unanswered", Some("unanswered"), Sample, Error, Some(false)),
-    dns("dns-refused", Some("refused"), Sample, Error, Some(false)),
-    dns("lookup", Some("resolved"), Sample, Forwarded, None),
-    dns("lookup", Some("nxdomain"), Sample, Forwarded, None),
-    dns("lookup", Some("nodata"), Sample, Forwarded, None),
-    dns("lookup", Some("server-failure"), Sample, Forwarded, None),
-    dns("lookup", Some("unanswered"), Sample, Error, None),
-    dns("lookup", Some("refused"), Sample, Error, None),
-    dns("lookup", Some("dropped"), Sample, Dropped, None),
+    l7("dns-query", None, Request, Forwarded, Some(false)),
+    l7("dns-response", None, Response, Forwarded, Some(true)),
+    l7("dns-unanswered", Some("unanswered"), Sample, Error, Some(false)),
+    l7("dns-refused", Some("refused"), Sample, Error, Some(false)),
+    l7("lookup", Some("resolved"), Sample, Forwarded, None),
+    l7("lookup", Some("nxdomain"), Sample, Forwarded, None),
+    l7("lookup", Some("nodata"), Sample, Forwarded, None),
+    l7("lookup", Some("server-failure"), Sample, Forwarded, None),
+    l7("lookup", Some("unanswered"), Sample, Error, None),
+    l7("lookup", Some("refused"), Sample, Error, None),
+    l7("lookup", Some("dropped"), Sample, Dropped, None),
     trace("attempt", None, Forwarded),
     trace("retransmit", None, Forwarded),
     trace("established", Some("established"), Forwarded),
@@ -114,10 +114,10 @@ pub const ROWS: [Row; 37] = [
     trace("connect-failed", Some("abandoned"), Forwarded),
     trace("connect-failed", Some("failed"), Error),
     drop("connect-failed", Some("dropped"), Some(false)),
-    trace("request", None, Forwarded),
-    trace("exchange", Some("accepted"), Forwarded),
-    trace("exchange", Some("rejected"), Error),
-    trace("exchange", Some("unanswered"), Error),
+    l7("request", None, Request, Forwarded, Some(false)),
+    l7("exchange", Some("accepted"), Response, Forwarded, Some(true)),
+    l7("exchange", Some("rejected"), Response, Error, Some(true)),
+    l7("exchange", Some("unanswered"), Sample, Error, Some(false)),
     trace("tls", Some("established"), Forwarded),
     trace("tls", Some("failed"), Error),
     trace("tls", Some("unanswered"), Error),

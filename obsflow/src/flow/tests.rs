@@ -56,6 +56,42 @@ fn a_response_comes_from_the_name_server() {
 }
 
 #[test]
+fn an_answer_over_http_comes_from_the_peer() {
+    let flows: Vec<_> = samples::all()
+        .iter()
+        .filter(|o| matches!(o.what, What::Request(_) | What::Exchange(_)))
+        .map(flow)
+        .collect();
+    let [asked, taken, refused, unanswered] = &flows[..] else {
+        panic!("other samples")
+    };
+    for (flow, code, from_workload) in [
+        (asked, 0, true),
+        (taken, 200, false),
+        (refused, 404, false),
+        (unanswered, 0, true),
+    ] {
+        let http = flow.l7.as_ref().unwrap().http().unwrap();
+        assert_eq!(
+            (http.code, &*http.method, http.protocol),
+            (code, "POST", "HTTP/1.1")
+        );
+        assert_eq!(http.url, "http://collector.obs:4318/v1/traces");
+        assert_eq!(http.path(), "/v1/traces");
+        let workload = if from_workload {
+            &flow.source
+        } else {
+            &flow.destination
+        };
+        assert!(workload.as_ref().unwrap().pod_name.is_some());
+        assert_eq!(flow.traffic_direction, Some(TrafficDirection::Egress));
+        let ext = flow.extensions.http.as_ref().unwrap();
+        assert_eq!((ext.signal, ext.dialect), (Some("traces"), Some("otlp")));
+    }
+    assert_eq!(taken.l7.as_ref().unwrap().latency_ns, 3_000_000);
+}
+
+#[test]
 fn a_dropped_packet_keeps_its_way() {
     let of = |direction| {
         flow(&tcp(What::Dropped(Box::new(samples::drop_seen(

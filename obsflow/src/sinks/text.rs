@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::escape;
 use crate::filter::TRACE_POINTS;
-use crate::model::flow::{Endpoint, Flow, Service, Verdict, event};
+use crate::model::flow::{Endpoint, Flow, Record, Service, Verdict, event};
 
 /// Which side of a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,7 +168,11 @@ impl Text {
     /// The type column.
     pub(super) fn kind(self, line: &mut String, flow: &Flow) {
         if let Some(l7) = &flow.l7 {
-            let _ = write!(line, "dns-{} {}", l7.kind.text(), l7.dns.observation_source);
+            let kind = l7.kind.text();
+            let _ = match &l7.record {
+                Record::Dns(dns) => write!(line, "dns-{kind} {}", dns.observation_source),
+                Record::Http(_) => write!(line, "http-{kind}"),
+            };
             return;
         }
         let sub_type = flow.event_type.sub_type;

@@ -35,7 +35,7 @@ pub struct Extensions {
     /// Inode of the network namespace.
     #[serde(skip_serializing_if = "is_zero")]
     pub netns: u32,
-    /// From SYN to the end, in nanoseconds.
+    /// From SYN to the end, or from a request to its answer, in nanoseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub duration_ns: Option<u64>,
     /// SYN to ESTABLISHED, in nanoseconds.
@@ -71,6 +71,94 @@ pub struct Extensions {
     /// Periodic state of a connection.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tcp_info: Option<TcpInfoExt>,
+    /// A request, and what became of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http: Option<HttpExt>,
+    /// A TLS handshake.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsExt>,
+    /// Two protocols on one connection.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mismatch: Option<MismatchExt>,
+}
+
+/// A request, and what became of it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct HttpExt {
+    /// `traces`, `metrics`, `logs` or `profiles`, where the path tells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signal: Option<&'static str>,
+    /// Whose ingest protocol the path belongs to: `otlp`, `remote-write` ...
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dialect: Option<&'static str>,
+    /// `Host` or `:authority`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub authority: Option<Arc<str>>,
+    /// `User-Agent`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_agent: Option<Arc<str>>,
+    /// How the target is written, where that is as for a proxy: `absolute` or `authority`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub form: Option<&'static str>,
+    /// HTTP/2 stream.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub stream: u32,
+    /// Bytes of the request's body.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_bytes: Option<u64>,
+    /// Bytes of the answer's body; of gRPC those of DATA.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answer_bytes: Option<u64>,
+    /// `grpc-status`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grpc_status: Option<u32>,
+    /// Error code of RST_STREAM (RFC 9113, 7), from whichever side.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reset_code: Option<u32>,
+    /// Why the server refused, in its words: `wrong-path` or `wants-tls`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refusal: Option<&'static str>,
+    /// The answer had `Retry-After`.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub retry_after: bool,
+    /// The server took only a part.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub partial: bool,
+}
+
+/// A TLS handshake.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TlsExt {
+    /// Server name indication.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sni: Option<Arc<str>>,
+    /// Protocols offered (ALPN).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub alpn: Vec<Arc<str>>,
+    /// Number of the alert (RFC 8446, 6) that ended it, if it was in the clear.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alert: Option<u8>,
+    /// Who sent the alert: `client` or `server`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alert_from: Option<&'static str>,
+}
+
+/// Two protocols on one connection.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct MismatchExt {
+    /// What the workload speaks.
+    pub client: &'static str,
+    /// What the peer speaks.
+    pub server: &'static str,
+    /// The status of an HTTP/1 answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// What the answer says: `wrong-path` or `wants-tls`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refusal: Option<&'static str>,
+    /// The peer closed without a byte: it might have other reasons.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub is_guess: bool,
 }
 
 /// A process.

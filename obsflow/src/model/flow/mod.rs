@@ -16,8 +16,11 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
-pub use extensions::{CandidateExt, DropExt, Extensions, LookupExt, ProcessExt, TcpInfoExt, WorkloadExt};
-pub use l7::{Dns, L7Type, Layer7};
+pub use extensions::{
+    CandidateExt, DropExt, Extensions, HttpExt, LookupExt, MismatchExt, ProcessExt, TcpInfoExt, TlsExt,
+    WorkloadExt,
+};
+pub use l7::{Dns, Http, L7Type, Layer7, Record};
 pub use layers::{Ip, IpVersion, Layer4, Tcp, TcpFlags, Udp};
 pub use lost::{LostEvent, LostSource};
 
