@@ -159,6 +159,19 @@ pub enum ConfigError {
     /// A workload.
     #[error(transparent)]
     Workload(#[from] WorkloadError),
+    /// Not a verdict.
+    #[error(
+        "--explain: there is no verdict {name:?}{}; there are {all}",
+        did_you_mean(near)
+    )]
+    Verdict {
+        /// As written.
+        name: String,
+        /// Verdicts that it may have been meant to be.
+        near: Vec<String>,
+        /// Every verdict.
+        all: String,
+    },
     /// Two flags that exclude each other.
     #[error("cannot set both {0} and {1}")]
     Both(&'static str, &'static str),
@@ -412,6 +425,13 @@ fn check_order(since: Option<Timestamp>, until: Option<Timestamp>) -> Result<(),
     match (since, until) {
         (Some(since), Some(until)) if since > until => Err(ConfigError::SinceAfterUntil),
         _ => Ok(()),
+    }
+}
+
+fn did_you_mean(near: &[String]) -> String {
+    match near {
+        [] => String::new(),
+        near => format!("; did you mean {}?", near.join(" or ")),
     }
 }
 

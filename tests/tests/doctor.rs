@@ -164,6 +164,7 @@ fn what_makes_no_sense_is_said() -> Result<()> {
         (&["--colour"], "--color"),
         (&["-o", "yaml"], "wide"),
         (&["--server", "10.0.0.1:80"], "unix:///"),
+        (&["--explain", "nxdomain"], "did you mean dns-nxdomain?"),
     ] {
         let (code, out, err) = run(doctor(&lab, args)?)?;
         assert_eq!((code, out.as_str()), (Some(2), ""), "{args:?}: {err}");
@@ -191,5 +192,15 @@ fn without_root() -> Result<()> {
     let (code, out, err) = run(command)?;
     assert_eq!((code, out.as_str()), (Some(3), ""), "{err}");
     assert!(err.contains("no agent listens"), "{err}");
+    Ok(())
+}
+
+#[test]
+fn a_verdict_is_explained() -> Result<()> {
+    let lab = Lab::new()?;
+    let (code, out, err) = run(doctor(&lab, &["--explain", "dns-nxdomain"])?)?;
+    assert_eq!(code, Some(0), "{err}");
+    assert!(out.starts_with("dns-nxdomain"), "{out}");
+    assert!(out.contains("NXDOMAIN"), "{out}");
     Ok(())
 }

@@ -14,6 +14,8 @@ Examples:
       obsflow doctor shop/ --watch
   What would work, tried from inside the pods of what fails:
       obsflow doctor shop/checkout --probe
+  What a verdict means and what to do:
+      obsflow doctor --explain dns-nxdomain
   For programs:
       obsflow doctor -o json | jq '.exports[] | select(.rungs.accepted != \"ok\")'
 
@@ -41,6 +43,9 @@ pub struct DoctorArgs {
     /// destinations. Sends traffic, never with the workload's credentials; needs root. See docs/probe.md
     #[arg(long)]
     pub probe: bool,
+    /// Print what a verdict means, what it is not, and what to do
+    #[arg(long, value_name = "VERDICT", conflicts_with_all = ["workloads", "watch", "watch_for", "server"])]
+    pub explain: Option<String>,
     /// List what is healthy, too
     #[arg(long)]
     pub all: bool,

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use super::probe::Prober;
 use super::{announce, print, until_signal};
 use crate::api::{Address, Client, Next, Reported};
-use crate::cli::DoctorFormat;
+use crate::cli::{DoctorFormat, EXIT_OK};
 use crate::config::{Doctor, WATCH_FOR, Whom};
-use crate::diagnose::{Diagnoser, ThisNode};
+use crate::diagnose::{Diagnoser, ThisNode, catalogue};
 use crate::expect::{self, Expectations};
 use crate::model::verdict::Report;
 use crate::model::{Clock, Mono};
@@ -24,6 +24,11 @@ const GLANCE: Duration = Duration::from_millis(200);
 
 /// Runs it; the exit code says what was found.
 pub(super) fn run(config: &Doctor) -> anyhow::Result<u8> {
+    if let Some(verdict) = config.explain {
+        let page = doctor::explain(catalogue::entry(verdict), config.options);
+        print(|out| out.write_all(page.as_bytes()))?;
+        return Ok(EXIT_OK);
+    }
     let stop = Stop::default();
     until_signal(&stop, || match agent(&config.whom)? {
         Some(client) => ask(config, client, &stop),
@@ -102,6 +107,7 @@ fn watch(config: &Doctor, stop: &Stop) -> anyhow::Result<u8> {
     let mut sink = DiagnosisSink::new(
         Expectations::new(expect::Config::default()),
         Diagnoser::new(diagnosis::config(&session, config.live.payload))
+            .with_facts(Box::new(ThisNode::default()))
             .with_facts(Box::new(ThisNode::default())),
         showing,
     );

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::{ConfigError, Live, Whom, duration, server, wants_colour};
 use crate::cli::{DoctorArgs, DoctorFormat};
-use crate::sinks::doctor::{Options, Selectors, WIDTH};
+use crate::model::verdict::VerdictId;
+use crate::sinks::doctor::{Options, Selectors, WIDTH, near};
 
 /// How long to watch when no agent did.
 pub const WATCH_FOR: Duration = Duration::from_secs(30);
@@ -23,6 +24,8 @@ pub struct Doctor {
     pub watch: bool,
     /// Make active checks.
     pub probe: bool,
+    /// Only print what this verdict means.
+    pub explain: Option<VerdictId>,
     /// Format.
     pub format: DoctorFormat,
     /// Whether an agent is asked.
@@ -42,6 +45,7 @@ impl Doctor {
             watch_for: args.watch_for.map(|text| duration("--for", text)).transpose()?,
             watch: args.watch,
             probe: args.probe,
+            explain: args.explain.map(verdict).transpose()?,
             format: args.output,
             options: Options {
                 color: args.output != DoctorFormat::Json && wants_colour(args.color),
@@ -59,6 +63,17 @@ impl Doctor {
             live: Live::new(args.live, true)?,
         })
     }
+}
+
+fn verdict(name: String) -> Result<VerdictId, ConfigError> {
+    VerdictId::by_name(&name).ok_or_else(|| {
+        let names: Vec<&str> = VerdictId::ALL.iter().map(|id| id.name()).collect();
+        ConfigError::Verdict {
+            near: near(&name, names.iter().copied()),
+            all: names.join(", "),
+            name,
+        }
+    })
 }
 
 /// Whether the terminal's locale says that it draws more than ASCII. Without any locale, as in a container, it usually does.

@@ -2,6 +2,7 @@
 //! is a function of a report; nothing looks at a clock or a terminal.
 
 mod draw;
+mod explain;
 mod json;
 mod names;
 mod probed;
@@ -16,6 +17,7 @@ mod samples;
 #[cfg(test)]
 mod tests;
 
+pub use explain::explain;
 pub use json::json;
 pub use names::near;
 pub use probed::Probes;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::samples::*;
-use super::{Context, Options, Selectors, View, json, table, wide};
+use super::{Context, Options, Selectors, View, explain, json, table, wide};
 use crate::model::exchange::Signal;
 use crate::model::expectation::{ContainerKey, Source, Transport};
 use crate::model::probe::{Check, Findings, Outcome, Step};
@@ -471,4 +471,18 @@ fn the_schema_knows_every_name() {
         RungState::NotApplicable,
     ];
     assert_eq!(names("/$defs/rung/enum"), states.map(RungState::name));
+}
+
+#[test]
+fn every_verdict_has_a_page() {
+    for verdict in VerdictId::ALL {
+        let page = explain(crate::diagnose::catalogue::entry(*verdict), at(80));
+        assert!(page.starts_with(verdict.name()), "{page}");
+        assert!(page.contains("\nWhat to do\n") && !page.contains('`'), "{page}");
+        for line in page.lines() {
+            assert!(textwrap::core::display_width(line) <= 80, "{verdict}: {line}");
+        }
+    }
+    let misconfigured = crate::diagnose::catalogue::entry(VerdictId::Misconfigured);
+    insta::assert_snapshot!(explain(misconfigured, at(80)));
 }
