@@ -47,8 +47,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     setup::run()?;
     setup::step("tools to compare with", || apt::ensure(PACKAGES))?;
     let obsflow = build::release()?;
-    // It makes captures up, beside the binary that replays them.
-    build::static_release(&["--example", "sample_capture"])?;
+    // They make captures and observations up, beside the binary that is measured.
+    build::static_release(&["--example", "sample_capture", "--example", "diagnose_load"])?;
     let bench = [
         "build",
         "--locked",

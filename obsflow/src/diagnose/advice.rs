@@ -95,6 +95,14 @@ pub(super) fn alternatives<'a>(node: &'a Node, host: &str) -> Vec<(&'a Arc<str>,
             } else {
                 2
             };
+            let (longer, shorter) = (name.len().max(host.len()), name.len().min(host.len()));
+            if rank == 2
+                && name.split('.').count() == host.split('.').count()
+                && longer - shorter > longer / 5
+            {
+                // They cannot be alike: spared the work.
+                return None;
+            }
             let likeness = strsim::normalized_damerau_levenshtein(host, common(name, host));
             (rank < 2 || likeness >= ALIKE).then_some((rank, likeness, name, &*known.ips))
         })

@@ -12,10 +12,10 @@ use super::exporter::{Container, Exporter};
 use super::facts::Facts;
 use super::hysteresis::{Change, Held};
 use super::rules::{self, Case, Finding};
-use super::{Diagnoser, Node, ladder};
+use super::{Diagnoser, Node, catalogue, ladder};
 
 /// Advice that is looked up at one tick: it reads files of the containers.
-const ADVISED_AT_ONCE: u32 = 64;
+const ADVISED_AT_ONCE: u32 = 16;
 /// How often advice is looked up again: names may have resolved since, ports may be listened on.
 const ADVISE_AGAIN: Duration = Duration::from_secs(10);
 /// How often replicas and served connections are looked at.
@@ -228,16 +228,15 @@ impl Diagnoser {
                 let known = held.verdict == Some(finding.id);
                 let since = if known { held.since } else { finding.since };
                 let flaps = held.flaps_of(finding.id);
-                let fresh;
+                let general: [Arc<str>; 1];
                 let advice = if known && !held.advice.is_empty() {
-                    &held.advice
+                    held.advice.as_slice()
+                } else if finding.id.is_failure() {
+                    // The next tick says more.
+                    general = [Arc::from(catalogue::entry(finding.id).advice)];
+                    general.as_slice()
                 } else {
-                    let known = Known {
-                        facts: None,
-                        pid_at: &|_| None,
-                    };
-                    fresh = advice::advise(&self.case(container, exporter, now), &finding, &known);
-                    &fresh
+                    &[]
                 };
                 exports.push(self.export(container, exporter, &finding, (since, flaps), advice, now));
             }

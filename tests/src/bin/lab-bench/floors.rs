@@ -1,6 +1,7 @@
 //! What obsflow must reach, and whether it did in this run.
 
 use crate::compare::Column;
+use crate::diagnose::EXPORTERS;
 use crate::report::Report;
 use crate::table::{number, percent};
 
@@ -46,6 +47,7 @@ pub(crate) fn floors(report: &Report) -> Vec<Floor> {
     programs(report, &mut all);
     loss(report, &mut all);
     per_event(report, &mut all);
+    diagnosed(report, &mut all);
     process(report, &mut all);
     all
 }
@@ -212,6 +214,32 @@ fn per_event(report: &Report, all: &mut Vec<Floor>) {
             format!("{} ns (a {what} divided by the same {events:.0})", list(&peers)),
         ));
     }
+}
+
+fn diagnosed(report: &Report, all: &mut Vec<Floor>) {
+    let Some(diagnosed) = report.diagnosed else {
+        return;
+    };
+    all.push(floor(
+        "diagnosis of an event",
+        "<= 2,000 ns",
+        format!("{} ns", number(diagnosed.event_ns)),
+        diagnosed.event_ns <= 2000.0,
+        format!(
+            "{} exporters, three of eight failing; a tick, once a second, costs {} ns for each of them, a report {} ns",
+            number(EXPORTERS as f64),
+            number(diagnosed.tick_ns),
+            number(diagnosed.report_ns)
+        ),
+    ));
+    let mib = diagnosed.state_kib / 1024.0;
+    all.push(floor(
+        "5,000 exporters",
+        "<= 64 MiB",
+        format!("{} MiB", number(mib)),
+        mib <= 64.0,
+        "the state of diagnosis alone, with what was said of those that fail".into(),
+    ));
 }
 
 fn process(report: &Report, all: &mut Vec<Floor>) {

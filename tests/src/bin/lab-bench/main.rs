@@ -1,10 +1,11 @@
 //! `cargo xtask bench`, once everything is built.
 //!
 //! `lab-bench [--quick] [--below-root] [--write FILE] [PART ...]` measures and prints the report; parts are `loops`, `bulk`,
-//! `programs`, `dns`, `connections`, `sustained`, `replay` and `process`, all of them without any. `lab-bench load ...` is one traffic
+//! `programs`, `dns`, `connections`, `sustained`, `replay`, `diagnose` and `process`, all of them without any. `lab-bench load ...` is one traffic
 //! loop, which it starts itself.
 
 mod compare;
+mod diagnose;
 mod empty;
 mod events;
 mod floors;
@@ -28,7 +29,7 @@ use crate::place::Place;
 use crate::programs::Programs;
 use crate::report::Report;
 
-const PARTS: [&str; 8] = [
+const PARTS: [&str; 9] = [
     "loops",
     "bulk",
     "programs",
@@ -36,6 +37,7 @@ const PARTS: [&str; 8] = [
     "connections",
     "sustained",
     "replay",
+    "diagnose",
     "process",
 ];
 
@@ -108,6 +110,7 @@ fn measure(options: &Options) -> Result<Report> {
         connections: Vec::new(),
         sustained: Vec::new(),
         replayed: Vec::new(),
+        diagnosed: None,
         process: process::Process::default(),
         took_s: 0.0,
         quick,
@@ -133,6 +136,9 @@ fn measure(options: &Options) -> Result<Report> {
     }
     if wanted("replay") {
         report.replayed = replay::measure(&place, choose(200_000, 500_000), 2000, 3)?;
+    }
+    if wanted("diagnose") {
+        report.diagnosed = Some(diagnose::measure(choose(200_000, 500_000), rounds)?);
     }
     if wanted("process") {
         let idle = Duration::from_secs(choose(5, 15));

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::fs;
 
 use crate::compare::Column;
+use crate::diagnose::Diagnosed;
 use crate::events::Sustained;
 use crate::floors::{Floor, floors};
 use crate::process::Process;
@@ -28,6 +29,8 @@ pub(crate) struct Report {
     pub(crate) sustained: Vec<Sustained>,
     /// Replay.
     pub(crate) replayed: Vec<Replayed>,
+    /// Diagnosis.
+    pub(crate) diagnosed: Option<Diagnosed>,
     /// The process.
     pub(crate) process: Process,
     /// How long all of it took, in seconds.
