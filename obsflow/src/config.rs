@@ -1,5 +1,6 @@
 //! What to do, checked: everything after this may rely on it.
 
+mod agent;
 mod doctor;
 
 use std::collections::BTreeSet;
@@ -18,6 +19,7 @@ use crate::kernel::hooks::Hook;
 use crate::sinks::doctor::WorkloadError;
 use crate::sinks::{Format, PrinterOptions, Selector};
 
+pub use agent::Agent;
 pub use doctor::{Doctor, WATCH_FOR};
 
 /// A command to run.
@@ -25,6 +27,8 @@ pub use doctor::{Doctor, WATCH_FOR};
 pub enum Command {
     /// `obsflow doctor`
     Doctor(Box<Doctor>),
+    /// `obsflow agent`
+    Agent(Box<Agent>),
     /// `obsflow observe`
     Observe(Box<Observe>),
     /// `obsflow status`
@@ -172,6 +176,15 @@ pub enum ConfigError {
         /// Every verdict.
         all: String,
     },
+    /// The same address again.
+    #[error("--listen: {0} is there twice")]
+    ListenTwice(Address),
+    /// Not an address of an HTTP server.
+    #[error("--health: {0:?} is no address; write 127.0.0.1:9969, [::1]:9969, or off")]
+    Health(String),
+    /// Not a file.
+    #[error("--state: {0:?} names no file; write a path, or off")]
+    State(String),
     /// Two flags that exclude each other.
     #[error("cannot set both {0} and {1}")]
     Both(&'static str, &'static str),
@@ -254,6 +267,7 @@ impl Command {
     /// When they make no sense.
     pub fn new(args: CommandArgs, now: Timestamp) -> Result<Self, ConfigError> {
         Ok(match args {
+            CommandArgs::Agent(args) => Self::Agent(Box::new(Agent::new(*args)?)),
             CommandArgs::Observe(args) => {
                 let filters = filter::parse(&args.filters.terms)?;
                 let selector = live_selector(&args.window, args.follow, args.output.output, now)?;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use super::agent::AgentArgs;
 use super::doctor::DoctorArgs;
 use super::filters::FilterArgs;
 use crate::sinks::{Format, TimeFormat};
@@ -53,6 +54,11 @@ pub enum CommandArgs {
     /// Watches this node for a while and prints, for everything that exports telemetry, the first step that failed, the
     /// evidence and what to do. Changes nothing of what it looks at.
     Doctor(Box<DoctorArgs>),
+    /// Watch this node as a service, and answer what doctor and status ask
+    ///
+    /// Serves gRPC (obsflow.v1.Diagnosis) on a unix socket, logs a line when a verdict begins and when it ends, and remembers
+    /// what it learned when it starts again.
+    Agent(Box<AgentArgs>),
     /// Show flows: DNS look-ups, connections to telemetry ports, drops
     ///
     /// Watches this node from now on and prints what happens, until Ctrl-C or until --last or --first is reached.

@@ -1,6 +1,8 @@
 //! The command line. Arguments only parse here; [`crate::config`] makes sense of them.
 
+mod agent;
 mod args;
+mod config_file;
 mod doctor;
 mod filters;
 pub mod time;
@@ -13,9 +15,11 @@ use std::io;
 use std::path::Path;
 
 use clap::error::ErrorKind;
-use clap::{CommandFactory as _, Parser};
+use clap::parser::ValueSource;
+use clap::{CommandFactory as _, FromArgMatches as _};
 use jiff::Timestamp;
 
+pub use agent::{AgentArgs, LogFormat};
 pub use args::{
     AttachArg, Cli, CommandArgs, LiveArgs, ManArgs, ObserveArgs, OnOff, OutputArgs, RecordArgs, ReplayArgs,
     StatusArgs, StatusFormat, WindowArgs,
@@ -49,12 +53,73 @@ where
     I::Item: Into<OsString>,
 {
     let args: Vec<OsString> = args.into_iter().map(Into::into).collect();
-    let cli = Cli::try_parse_from(&args).map_err(|error| match error.kind() {
+    let cli = parse_args(&args).map_err(|error| match error.kind() {
         ErrorKind::DisplayHelp => help(&args).unwrap_or(error),
         _ => error,
     })?;
-    Command::new(cli.command, now)
-        .map_err(|error| clap::Error::raw(ErrorKind::ValueValidation, format!("{error}\n")))
+    let path = match &cli.command {
+        CommandArgs::Agent(agent) => agent.config.clone(),
+        _ => None,
+    };
+    let command = match &path {
+        Some(path) => with_file(&args, path, now)?,
+        None => cli.command,
+    };
+    Command::new(command, now).map_err(|error| match path {
+        Some(path) => wrong(format!("{} with the flags: {error}", path.display())),
+        None => wrong(error),
+    })
+}
+
+fn wrong(what: impl std::fmt::Display) -> clap::Error {
+    clap::Error::raw(ErrorKind::ValueValidation, format!("{what}\n"))
+}
+
+/// What clap makes of arguments. An agent says more of itself than other commands, for its log is all there is to see of it.
+fn parse_args(args: &[OsString]) -> Result<Cli, clap::Error> {
+    Cli::from_arg_matches(&command().try_get_matches_from(args)?)
+}
+
+fn command() -> clap::Command {
+    Cli::command().mut_subcommand("agent", |agent| {
+        agent.mut_arg("log_level", |arg| arg.default_value("info"))
+    })
+}
+
+/// The command of an agent with its configuration file, whose settings become arguments behind those of the command line.
+fn with_file(args: &[OsString], path: &Path, now: Timestamp) -> Result<CommandArgs, clap::Error> {
+    let command = command();
+    let matches = command.clone().try_get_matches_from(args)?;
+    let (Some((name, given)), [program, _, flags @ ..]) = (matches.subcommand(), args) else {
+        return Err(wrong("a configuration file is for `obsflow agent`"));
+    };
+    let agent = command
+        .find_subcommand(name)
+        .ok_or_else(|| wrong("a configuration file is for `obsflow agent`"))?;
+    let is_given = |id: &str| given.value_source(id) == Some(ValueSource::CommandLine);
+    let check = |setting: &[OsString]| {
+        let alone = [program.clone(), name.into()]
+            .into_iter()
+            .chain(setting.iter().cloned());
+        parse_from(alone, now).map(drop).map_err(|error| {
+            let text = error.to_string();
+            // What follows an empty line is about the command line.
+            let what = text.split("\n\n").next().unwrap_or_default();
+            let words: Vec<&str> = what.trim_start_matches("error: ").split_whitespace().collect();
+            words.join(" ")
+        })
+    };
+    let file = config_file::read(path, agent, is_given, check).map_err(wrong)?;
+    let whole: Vec<OsString> = [program.clone(), name.into()]
+        .into_iter()
+        .chain(file.args)
+        .chain(flags.iter().cloned())
+        .collect();
+    let mut parsed = parse_args(&whole)?.command;
+    if let CommandArgs::Agent(agent) = &mut parsed {
+        agent.rules = file.rules;
+    }
+    Ok(parsed)
 }
 
 /// The same help, written for people.
@@ -66,7 +131,7 @@ fn help(args: &[OsString]) -> Option<clap::Error> {
 fn for_people() -> clap::Command {
     ["observe", "replay"]
         .into_iter()
-        .fold(Cli::command(), |command, name| {
+        .fold(command(), |command, name| {
             command.mut_subcommand(name, filters::for_people)
         })
 }

@@ -1,5 +1,6 @@
 //! What each command does, once its arguments make sense.
 
+mod agent;
 mod doctor;
 mod observe;
 mod probe;
@@ -14,7 +15,7 @@ use anyhow::Context as _;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use tracing::level_filters::LevelFilter;
 
-use crate::cli::{self, EXIT_FAILURE, EXIT_OK};
+use crate::cli::{self, EXIT_FAILURE, EXIT_OK, LogFormat};
 use crate::config::Command;
 use crate::kernel::hooks::{Hook, State};
 use crate::session::{Session, Stop};
@@ -24,6 +25,7 @@ use crate::sinks::doctor::EXIT_UNKNOWN;
 #[must_use]
 pub fn run(command: Command) -> ExitCode {
     log_to_stderr(&command);
+    let logs_json = matches!(&command, Command::Agent(agent) if agent.log_format == LogFormat::Json);
     // Of doctor, 1 says that something fails.
     let failure = match &command {
         Command::Doctor(_) => EXIT_UNKNOWN,
@@ -31,6 +33,7 @@ pub fn run(command: Command) -> ExitCode {
     };
     let ok = |done: anyhow::Result<()>| done.map(|()| EXIT_OK);
     let done = match command {
+        Command::Agent(config) => ok(agent::run(&config)),
         Command::Doctor(config) => doctor::run(&config),
         Command::Observe(config) => ok(observe::run(&config)),
         Command::Status(config) => ok(status::run(&config)),
@@ -42,7 +45,12 @@ pub fn run(command: Command) -> ExitCode {
     match done {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            let _ = writeln!(std::io::stderr(), "obsflow: {}", one_line(&error));
+            let line = one_line(&error);
+            if logs_json && tracing::enabled!(tracing::Level::ERROR) {
+                tracing::error!("{line}");
+            } else {
+                let _ = writeln!(std::io::stderr(), "obsflow: {line}");
+            }
             ExitCode::from(failure)
         }
     }
@@ -75,8 +83,13 @@ fn print(write: impl FnOnce(&mut dyn std::io::Write) -> std::io::Result<()>) -> 
 
 /// What obsflow says about itself goes to stderr, at the level asked for.
 fn log_to_stderr(command: &Command) {
+    let mut format = LogFormat::Text;
     let (own, kernel) = match command {
         Command::Doctor(config) => (config.live.log_level, config.live.kernel_log),
+        Command::Agent(config) => {
+            format = config.log_format;
+            (config.live.log_level, config.live.kernel_log)
+        }
         Command::Observe(config) => (config.live.log_level, config.live.kernel_log),
         Command::Status(config) => (config.live.log_level, config.live.kernel_log),
         Command::Record(config) => (config.live.log_level, config.live.kernel_log),
@@ -87,11 +100,14 @@ fn log_to_stderr(command: &Command) {
     let filter = tracing_subscriber::EnvFilter::builder()
         .with_default_directive(LevelFilter::WARN.into())
         .parse_lossy(format!("obsflow={own},obsflow_programs={kernel}"));
-    let _ = tracing_subscriber::fmt()
+    let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-        .try_init();
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()));
+    let _ = match format {
+        LogFormat::Text => log.try_init(),
+        LogFormat::Json => log.json().flatten_event(true).try_init(),
+    };
 }
 
 /// Runs `work`, and lets SIGINT and SIGTERM end it through `stop`. On one thread: with a second one every allocation would

@@ -46,6 +46,11 @@ pub trait Publish {
         Ok(())
     }
 
+    /// Called once a second with the session itself, before everything else.
+    fn look(&mut self, session: &Session) {
+        let _ = session;
+    }
+
     /// Called once a second after everything else, with what there is to save. `Break` ends the session.
     ///
     /// # Errors
@@ -160,6 +165,10 @@ impl<P: Publish> Sink for DiagnosisSink<P> {
 
     fn take_ports(&mut self) -> Vec<u16> {
         self.diagnoser.take_ports()
+    }
+
+    fn look(&mut self, session: &Session) {
+        self.publish.look(session);
     }
 
     fn idle(&mut self) -> io::Result<ControlFlow<()>> {

@@ -417,7 +417,8 @@ impl Session {
             if batch.ended {
                 return Ok(());
             }
-            if ending && taken == 0 {
+            // Fewer than fit means that the ring was empty: there may be traffic for ever, but this was all until now.
+            if ending && taken < BATCH {
                 // What was lost, and what failed, until this very moment.
                 self.housekeeping(now());
                 self.turn(&mut batch, sink)?;

@@ -19,7 +19,7 @@ mod tests;
 
 pub use explain::explain;
 pub use json::json;
-pub use names::near;
+pub use names::{near, workload as workload_name};
 pub use probed::Probes;
 pub use rows::age;
 pub use screen::Screen;

@@ -6,7 +6,8 @@ use std::collections::HashMap;
 use crate::model::Workload;
 
 /// What a person calls it: `namespace/pod`, a unit, a container or a cgroup.
-pub(super) fn workload(workload: &Workload) -> Cow<'_, str> {
+#[must_use]
+pub fn workload(workload: &Workload) -> Cow<'_, str> {
     let pod = match (&workload.namespace, &workload.pod) {
         (Some(namespace), Some(pod)) => Some(format!("{namespace}/{pod}")),
         (None, Some(pod)) => Some(pod.to_string()),

@@ -1,0 +1,218 @@
+//! `obsflow agent`: the pipeline as a service. The session runs on the main thread, as with every command; one more thread
+//! serves what it publishes.
+
+mod health;
+mod serving;
+mod state;
+
+use std::io;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use self::health::{Health, Pulse};
+use self::serving::Serving;
+use self::state::{Loaded, StateFile};
+use super::until_signal;
+use crate::api::{Listener, Publisher};
+use crate::config;
+use crate::diagnose::{Diagnoser, Saved};
+use crate::expect::{self, Expectations};
+use crate::kernel::hooks::State;
+use crate::model::verdict::{Report, Transition};
+use crate::model::{Clock, Mono};
+use crate::session::diagnosis::{self, DiagnosisSink, News, Publish};
+use crate::session::status::node_name;
+use crate::session::{Purpose, Session, Stop, now};
+use crate::sinks::doctor;
+
+/// How far the wall clock may be set before times that were said already move with it.
+const CLOCK_SET: Duration = Duration::from_millis(500);
+
+pub(super) fn run(config: &config::Agent) -> anyhow::Result<()> {
+    if config.is_check {
+        return super::print(|out| {
+            let rules = config.rules.len();
+            writeln!(
+                out,
+                "good: {} sockets, {rules} exporters of the file's own",
+                config.listen.len()
+            )
+        });
+    }
+    let stop = Stop::default();
+    until_signal(&stop, || serve(config, &stop))
+}
+
+fn serve(config: &config::Agent, stop: &Stop) -> anyhow::Result<()> {
+    // What somebody else may have comes first: it is said before anything is attached.
+    let listeners = config
+        .listen
+        .iter()
+        .map(Listener::bind)
+        .collect::<Result<Vec<_>, _>>()?;
+    let health = config.health.map(Health::bind).transpose()?;
+    let health_at = health.as_ref().map(Health::address);
+    let pulse = Arc::new(Pulse::new());
+    let publisher = Arc::new(Publisher::new(node_name()));
+    let serving = Serving::start(
+        listeners,
+        health,
+        Arc::clone(&publisher),
+        Arc::clone(&pulse),
+        stop.clone(),
+    )?;
+    let mut session = Session::open(&config.live, Purpose::Watch)?;
+    say_attached(&session);
+    let mut diagnoser = Diagnoser::new(diagnosis::config(&session, config.live.payload));
+    let state = config.state.as_deref().and_then(StateFile::open);
+    if let Some(loaded) = state.as_ref().and_then(StateFile::load) {
+        diagnoser.restore(remembered(loaded));
+    }
+    let expectations = Expectations::new(expect::Config {
+        rules: config.rules.clone(),
+        ..expect::Config::default()
+    });
+    let publishing = Publishing {
+        publisher: Arc::clone(&publisher),
+        pulse: Arc::clone(&pulse),
+        clock: Clock::now(),
+        state,
+    };
+    let mut sink = DiagnosisSink::new(expectations, diagnoser, publishing);
+    for address in &config.listen {
+        tracing::info!(%address, "serving gRPC");
+    }
+    if let Some(address) = health_at {
+        tracing::info!(%address, "serving /healthz and /readyz");
+    }
+    let watched = session.run(stop, &mut sink);
+    tracing::info!("ending");
+    pulse.end();
+    let (report, diagnoser, publishing) = sink.finish(now());
+    publisher.status(session.status());
+    publisher.report(Arc::new(report), publishing.clock);
+    let served = serving.end();
+    if let Some(state) = publishing.state {
+        state.finish(&diagnoser.save());
+    }
+    say_end(&session);
+    watched?;
+    served
+}
+
+/// What is still true of what was saved. Kernel time began anew with the machine, and so did everything that failed.
+fn remembered(loaded: Loaded<Saved>) -> Saved {
+    let mut saved = loaded.saved;
+    if loaded.is_of_another_boot {
+        for exporter in &mut saved.exporters {
+            exporter.last_success_ns = None;
+            exporter.verdict = None;
+            exporter.flaps = 0;
+        }
+    }
+    saved
+}
+
+/// Takes what diagnosis says.
+struct Publishing {
+    publisher: Arc<Publisher>,
+    pulse: Arc<Pulse>,
+    clock: Clock,
+    state: Option<StateFile>,
+}
+
+impl Publishing {
+    /// Follows the wall clock when it is set. Otherwise `since` would be another one, by nanoseconds, in each report.
+    fn follow_clock(&mut self) {
+        let clock = Clock::now();
+        if clock.offset_ns.abs_diff(self.clock.offset_ns) > CLOCK_SET.as_nanos() {
+            self.clock = clock;
+        }
+    }
+}
+
+impl Publish for Publishing {
+    fn report(&mut self, report: &Arc<Report>, _: News) -> io::Result<ControlFlow<()>> {
+        self.follow_clock();
+        self.publisher.report(Arc::clone(report), self.clock);
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn transitions(&mut self, transitions: Vec<Transition>) -> io::Result<()> {
+        for transition in &transitions {
+            say_transition(transition, self.clock);
+        }
+        Ok(())
+    }
+
+    fn look(&mut self, session: &Session) {
+        self.publisher.status(session.status());
+    }
+
+    fn second(&mut self, diagnoser: &Diagnoser, now: Mono) -> io::Result<ControlFlow<()>> {
+        self.pulse.beat();
+        if let Some(state) = &mut self.state {
+            state.keep(now, || diagnoser.save());
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+}
+
+/// One line for a verdict that began or ended.
+fn say_transition(transition: &Transition, clock: Clock) {
+    let export = &transition.export;
+    let since: Timestamp = clock.wall(export.since);
+    let what = if transition.opened {
+        "verdict opened"
+    } else {
+        "verdict closed"
+    };
+    tracing::info!(
+        workload = %doctor::workload_name(&export.workload),
+        destination = %export.written,
+        signal = export.signal.map(|signal| signal.name()),
+        verdict = export.verdict.name(),
+        reason = export.reason.as_deref(),
+        severity = export.severity.name(),
+        %since,
+        flaps = export.flaps,
+        "{what}"
+    );
+}
+
+fn say_attached(session: &Session) {
+    let mut attached = Vec::new();
+    for (hook, state) in session.hooks() {
+        match state {
+            State::Attached(_) => attached.push(hook.name()),
+            State::Unavailable(reason) => {
+                tracing::warn!(
+                    hook = hook.name(),
+                    reason,
+                    costs = hook.without(),
+                    "hook unavailable"
+                );
+            }
+            State::Off(_) => {}
+        }
+    }
+    let cgroups: Vec<String> = session
+        .cgroups()
+        .iter()
+        .map(|path| path.display().to_string())
+        .collect();
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        hooks = attached.join(","),
+        cgroups = cgroups.join(","),
+        "attached"
+    );
+}
+
+fn say_end(session: &Session) {
+    let counters = session.pipeline().counters();
+    tracing::info!(seen = counters.seen, lost = counters.lost, "ended");
+}
