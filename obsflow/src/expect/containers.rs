@@ -3,7 +3,7 @@
 mod looks;
 
 use std::collections::hash_map::{Entry, RandomState};
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -63,7 +63,7 @@ pub struct Expectations {
     /// Processes to look at again.
     later: VecDeque<(Mono, u32)>,
     /// Containers in which an SDK may be loaded by then, with the number of the look.
-    loading: VecDeque<(Mono, usize, ContainerKey)>,
+    loading: BTreeMap<(Mono, ContainerKey), usize>,
     /// Profiles by their fingerprint: replicas share one.
     profiles: HashMap<u64, Weak<Profile>>,
     sweep_at: usize,
@@ -87,7 +87,7 @@ impl Expectations {
             emptied: Vec::new(),
             ended: Vec::new(),
             later: VecDeque::new(),
-            loading: VecDeque::new(),
+            loading: BTreeMap::new(),
             profiles: HashMap::new(),
             sweep_at: MIN_SWEEP,
             fingerprints: RandomState::new(),
@@ -280,7 +280,7 @@ impl Expectations {
         };
         if first && tracked.unproved().is_some() && self.loading.len() < self.config.max_containers {
             let due = tracked.began.after(LOADED_AFTER[0]);
-            self.loading.push_back((due, 0, key.clone()));
+            self.loading.insert((due, key.clone()), 0);
         }
         out.push(ExpectationChange::Container(Box::new(container)));
     }

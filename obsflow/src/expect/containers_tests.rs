@@ -471,14 +471,26 @@ fn a_loaded_sdk_is_found_once_it_is_loaded() {
     let mut expectations = proc.expectations();
     expectations.on(&exec(seconds(5), "c", 10));
     assert!(one(work(&mut expectations, seconds(5))).proofs.is_empty());
-    assert_eq!(work(&mut expectations, seconds(20)), []);
+    // Another container must not wait for this one's next look.
+    proc.process(11, 700, OTLP, "other");
+    for at in [6, 9] {
+        assert_eq!(work(&mut expectations, seconds(at)), []);
+    }
+    fs::write(
+        proc.0.path().join("11/maps"),
+        "7f r-xp 0 08:01 1 /usr/lib/libopentelemetry_exporter_otlp_grpc.so\n",
+    )
+    .unwrap();
+    expectations.on(&exec(seconds(9), "d", 11));
+    assert_eq!(&*one(work(&mut expectations, seconds(9))).key.0, "d");
+    assert_eq!(one(work(&mut expectations, seconds(10))).proofs.len(), 1);
     fs::write(
         &maps,
         "7f r-xp 0 08:01 1 /usr/lib/libopentelemetry_exporter_otlp_http.so\n",
     )
     .unwrap();
-    assert_eq!(work(&mut expectations, seconds(50)), []);
-    let container = one(work(&mut expectations, seconds(90)));
+    assert_eq!(work(&mut expectations, seconds(18)), []);
+    let container = one(work(&mut expectations, seconds(19)));
     assert_eq!(
         container
             .proofs

@@ -23,6 +23,9 @@ const MAX_CMDLINE: usize = 64 << 10;
 /// Bytes read of the list of mapped files.
 const MAX_MAPS: usize = 1 << 20;
 
+/// Libraries of protobuf's Python package: upb, and the C++ one before it.
+const PROTOBUF: [&str; 2] = ["/google/_upb/_message.", "/google/protobuf/pyext/_message."];
+
 /// What was found.
 pub(super) enum Outcome {
     /// The process is gone, or a thread of the kernel.
@@ -111,17 +114,44 @@ impl Reader {
         }))
     }
 
-    /// The file name of an SDK's exporter among what the process has mapped: C++ libraries, .NET assemblies.
+    /// What among the files that the process has mapped shows that it has loaded an SDK with an exporter: a C++ library
+    /// or a .NET assembly by its name. Python's exporters are no libraries, but they load protobuf's: what counts is
+    /// protobuf mapped from a folder of packages that has the exporters, too.
     pub(super) fn loaded_sdk(&self, pid: u32) -> Option<Arc<str>> {
         let maps = head(&self.path(pid, "maps"), MAX_MAPS).ok()?;
         let maps = String::from_utf8_lossy(&maps);
-        let found = maps.lines().find_map(|line| {
-            let name = file_name(line.get(line.find('/')?..)?);
+        let mut before = "";
+        for line in maps.lines() {
+            let Some(path) = line.find('/').and_then(|at| line.get(at..)) else {
+                continue;
+            };
+            // A file is mapped in several pieces, one after the other.
+            if std::mem::replace(&mut before, path) == path {
+                continue;
+            }
+            let name = file_name(path);
             let name = name.strip_suffix(" (deleted)").unwrap_or(name);
             let lower = name.to_ascii_lowercase();
-            (lower.contains("opentelemetry") && lower.contains("export")).then_some(name)
-        })?;
-        Some(super::endpoint::shown(found, 96))
+            if lower.contains("opentelemetry") && lower.contains("export") {
+                return Some(super::endpoint::shown(name, 96));
+            }
+            if PROTOBUF.iter().any(|end| path.contains(end)) && self.has_exporters(pid, path) {
+                return Some(Arc::from("protobuf beside opentelemetry/exporter/otlp"));
+            }
+        }
+        None
+    }
+
+    /// Whether the folder of packages that `path` is in has OpenTelemetry's OTLP exporters.
+    fn has_exporters(&self, pid: u32, path: &str) -> bool {
+        let packages = ["/site-packages/", "/dist-packages/"]
+            .iter()
+            .find_map(|name| path.get(..path.rfind(name)? + name.len()));
+        let (Some(packages), Ok(root)) = (packages, File::open(self.path(pid, "root"))) else {
+            return false;
+        };
+        let exporters = Path::new(packages).join("opentelemetry/exporter/otlp");
+        open_below(&root, &exporters).is_ok()
     }
 
     /// A file as process `pid` sees it: `path` from its root, or from its working directory.

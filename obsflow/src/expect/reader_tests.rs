@@ -96,6 +96,30 @@ fn an_sdk_that_is_mapped_is_found() {
 }
 
 #[test]
+fn python_has_loaded_it_when_protobuf_comes_from_beside_it() {
+    let (folder, reader) = proc();
+    let process = folder.path().join("7");
+    let maps = process.join("maps");
+    let map = |packages: &str, file: &str| {
+        let line = format!("7f0 r-xp 0 08:01 1 {packages}{file}\n");
+        fs::write(&maps, line.repeat(3)).unwrap();
+    };
+    let packages = "/usr/lib/python3.11/site-packages";
+    let upb = "/google/_upb/_message.abi3.so";
+    map(packages, upb);
+    assert_eq!(reader.loaded_sdk(7), None, "protobuf alone is anybody's");
+    fs::create_dir_all(process.join(format!("root{packages}/opentelemetry/exporter/otlp"))).unwrap();
+    assert_eq!(
+        reader.loaded_sdk(7).as_deref(),
+        Some("protobuf beside opentelemetry/exporter/otlp")
+    );
+    map("/opt/venv/lib/python3.11/site-packages", upb);
+    assert_eq!(reader.loaded_sdk(7), None, "installed elsewhere");
+    map(packages, "/grpc/_cython/cygrpc.cpython-311-x86_64-linux-gnu.so");
+    assert_eq!(reader.loaded_sdk(7), None, "gRPC is anybody's, too");
+}
+
+#[test]
 fn this_process_is_read_and_others_are_gone() {
     let mut reader = Reader::new("/proc".into());
     let Outcome::Read(raw) = reader.read(std::process::id()) else {

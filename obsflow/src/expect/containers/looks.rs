@@ -11,8 +11,14 @@ use crate::expect::tracked::{Known, State};
 use crate::model::expectation::ContainerKey;
 use crate::model::{Mono, Workload};
 
-/// When to look for a loaded SDK, after the process began: at its start it has loaded nothing yet.
-pub(super) const LOADED_AFTER: [Duration; 2] = [Duration::from_secs(10), Duration::from_secs(60)];
+/// When to look for a loaded SDK, after the container began and after the look before: at its start a process has loaded
+/// nothing yet.
+pub(super) const LOADED_AFTER: [Duration; 4] = [
+    Duration::from_secs(1),
+    Duration::from_secs(3),
+    Duration::from_secs(10),
+    Duration::from_secs(60),
+];
 /// Processes read of a container whose own were all overwritten or untold.
 const MAX_RELATIVES: usize = 8;
 
@@ -95,8 +101,14 @@ impl Expectations {
 
     /// Looks whether a process that is set to export has loaded an SDK by now.
     pub(super) fn look_for_loaded(&mut self, now: Mono) {
-        let due = self.loading.iter().take_while(|(due, ..)| *due <= now).count();
-        for (_, look, key) in self.loading.drain(..due).collect::<Vec<_>>() {
+        while self
+            .loading
+            .first_key_value()
+            .is_some_and(|((due, _), _)| *due <= now)
+        {
+            let Some(((_, key), look)) = self.loading.pop_first() else {
+                return;
+            };
             let Some(tracked) = self.containers.get_mut(&key) else {
                 continue;
             };
@@ -105,7 +117,7 @@ impl Expectations {
             if tracked.loaded.is_some() {
                 self.changed.push(key);
             } else if let Some(after) = LOADED_AFTER.get(look + 1) {
-                self.loading.push_back((now.after(*after), look + 1, key));
+                self.loading.insert((now.after(*after), key), look + 1);
             }
         }
     }
