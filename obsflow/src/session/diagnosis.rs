@@ -4,6 +4,7 @@
 use std::hash::{Hash as _, Hasher as _};
 use std::io;
 use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use crate::expect::Expectations;
 use crate::kernel::hooks::{Hook, State};
 use crate::model::expectation::ExpectationChange;
 use crate::model::verdict::{Export, Report, Transition};
-use crate::model::{Lifecycle, Mono, Observation};
+use crate::model::{Lifecycle, Mono, Observation, What, Workload};
 use crate::probe;
 
 /// How often a report is handed out although only counts and times in it changed.
@@ -67,6 +68,8 @@ pub struct DiagnosisSink<P> {
     diagnoser: Diagnoser,
     /// Who takes it.
     publish: P,
+    /// What is watched as a whole.
+    scope: Scope,
     /// Kept to save allocations.
     changes: Vec<ExpectationChange>,
     /// Something came since the last report was made.
@@ -83,11 +86,20 @@ impl<P: Publish> DiagnosisSink<P> {
             expectations,
             diagnoser,
             publish,
+            scope: Scope::default(),
             changes: Vec::new(),
             dirty: true,
             said: None,
             published: Mono(0),
         }
+    }
+
+    /// Leaves alone what a session sees only in part: exec and TCP are seen on the whole machine, names and what is said on
+    /// connections only below the cgroups it is attached to.
+    #[must_use]
+    pub fn within(mut self, session: &Session) -> Self {
+        self.scope = Scope::of(session.mount(), session.cgroups());
+        self
     }
 
     /// The end: what there is to say now, and who took what was said before.
@@ -140,9 +152,13 @@ impl<P: Publish> DiagnosisSink<P> {
 
 impl<P: Publish> Sink for DiagnosisSink<P> {
     fn observations(&mut self, observations: &[Observation]) -> io::Result<ControlFlow<()>> {
-        self.dirty |= !observations.is_empty();
-        // What obsflow sends itself is nobody's export.
-        for observation in observations.iter().filter(|seen| !probe::is_own(seen)) {
+        let scope = &self.scope;
+        let counts = |seen: &&Observation| {
+            // What obsflow sends itself is nobody's export.
+            matches!(seen.what, What::Lost { .. }) || (scope.has(&seen.workload) && !probe::is_own(seen))
+        };
+        for observation in observations.iter().filter(counts) {
+            self.dirty = true;
             self.diagnoser.on(observation);
         }
         Ok(ControlFlow::Continue(()))
@@ -153,7 +169,7 @@ impl<P: Publish> Sink for DiagnosisSink<P> {
     }
 
     fn lifecycle(&mut self, steps: &[Lifecycle]) -> io::Result<()> {
-        for step in steps {
+        for step in steps.iter().filter(|step| self.scope.has(&step.workload)) {
             self.expectations.on(step);
             self.diagnoser.lifecycle(step);
         }
@@ -173,6 +189,36 @@ impl<P: Publish> Sink for DiagnosisSink<P> {
 
     fn idle(&mut self) -> io::Result<ControlFlow<()>> {
         self.second(now())
+    }
+}
+
+/// Cgroups that are watched as a whole, as paths below the mount; all of them when there is none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Scope(Vec<String>);
+
+impl Scope {
+    fn of(mount: &Path, cgroups: &[PathBuf]) -> Self {
+        let below: Vec<String> = cgroups
+            .iter()
+            .filter_map(|cgroup| cgroup.strip_prefix(mount).ok())
+            .map(|path| format!("/{}", path.display()))
+            .collect();
+        if below.len() < cgroups.len() || below.iter().any(|path| path == "/") {
+            return Self::default();
+        }
+        Self(below)
+    }
+
+    /// Whether a workload is in it. One whose cgroup is not known may be.
+    fn has(&self, workload: &Workload) -> bool {
+        let Some(path) = &workload.cgroup_path else {
+            return true;
+        };
+        let is_below = |scope: &String| {
+            path.strip_prefix(scope.as_str())
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        self.0.is_empty() || self.0.iter().any(is_below)
     }
 }
 

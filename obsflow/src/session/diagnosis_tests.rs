@@ -7,7 +7,6 @@ use crate::expect;
 use crate::model::expectation::{
     Container, ContainerKey, Endpoint, Expectation, ExpectationChange, Host, Setting, Source, Transport,
 };
-use crate::model::{What, Workload};
 
 /// Keeps what it is told.
 #[derive(Default)]
@@ -140,4 +139,36 @@ fn who_takes_reports_may_end_it() {
     let (report, _, kept) = sink.finish(at(1));
     assert_eq!(report.at, at(1));
     assert_eq!(kept.reports.len(), 1);
+}
+
+#[test]
+fn what_is_seen_only_in_part_is_left_alone() {
+    let mount = Path::new("/sys/fs/cgroup");
+    let scope = |cgroups: &[&str]| {
+        let cgroups: Vec<PathBuf> = cgroups.iter().map(PathBuf::from).collect();
+        Scope::of(mount, &cgroups)
+    };
+    let at = |path: &str| Workload {
+        cgroup_path: Some(path.into()),
+        ..Workload::default()
+    };
+    let pods = scope(&["/sys/fs/cgroup/kubepods.slice", "/sys/fs/cgroup/other/kubepods"]);
+    for path in [
+        "/kubepods.slice",
+        "/kubepods.slice/pod1/c",
+        "/other/kubepods/pod2",
+    ] {
+        assert!(pods.has(&at(path)), "{path}");
+    }
+    for path in ["/system.slice/nginx.service", "/kubepods.slices/x", "/other", "/"] {
+        assert!(!pods.has(&at(path)), "{path}");
+    }
+    assert!(pods.has(&Workload::default()));
+    for all in [
+        scope(&["/sys/fs/cgroup"]),
+        scope(&["/elsewhere"]),
+        Scope::default(),
+    ] {
+        assert!(all.has(&at("/system.slice/nginx.service")));
+    }
 }
