@@ -1,8 +1,11 @@
 //! Arguments of `obsflow doctor`.
 
+use std::path::PathBuf;
+
 use clap::{Args, ValueEnum};
 
 use super::args::LiveArgs;
+use crate::expect::Rule;
 
 const ABOUT: &str = "\
 Examples:
@@ -65,6 +68,13 @@ pub struct DoctorArgs {
     /// itself]
     #[arg(long, value_name = "ADDRESS")]
     pub server: Option<String>,
+    /// Configuration file of an agent, whose [[exporter]] rules say what else workloads export; this command then watches by
+    /// itself
+    #[arg(long, value_name = "FILE", conflicts_with = "server")]
+    pub config: Option<PathBuf>,
+    /// Rules of the configuration file.
+    #[arg(skip)]
+    pub rules: Vec<Rule>,
     /// From where.
     #[command(flatten)]
     pub live: LiveArgs,

@@ -53,10 +53,15 @@ where
     I::Item: Into<OsString>,
 {
     let args: Vec<OsString> = args.into_iter().map(Into::into).collect();
-    let cli = parse_args(&args).map_err(|error| match error.kind() {
+    let mut cli = parse_args(&args).map_err(|error| match error.kind() {
         ErrorKind::DisplayHelp => help(&args).unwrap_or(error),
         _ => error,
     })?;
+    if let CommandArgs::Doctor(doctor) = &mut cli.command
+        && let Some(path) = &doctor.config
+    {
+        doctor.rules = rules(path)?;
+    }
     let path = match &cli.command {
         CommandArgs::Agent(agent) => agent.config.clone(),
         _ => None,
@@ -120,6 +125,16 @@ fn with_file(args: &[OsString], path: &Path, now: Timestamp) -> Result<CommandAr
         agent.rules = file.rules;
     }
     Ok(parsed)
+}
+
+/// The `[[exporter]]` rules of an agent's configuration file; its other keys only have to be known.
+fn rules(path: &Path) -> Result<Vec<crate::expect::Rule>, clap::Error> {
+    let command = command();
+    let agent = command
+        .find_subcommand("agent")
+        .ok_or_else(|| wrong("there is no configuration file without `obsflow agent`"))?;
+    let file = config_file::read(path, agent, |_| true, |_| Ok(())).map_err(wrong)?;
+    Ok(file.rules)
 }
 
 /// The same help, written for people.

@@ -371,6 +371,23 @@ fn doctor_watches_everything_for_a_while() {
 }
 
 #[test]
+fn doctor_takes_the_rules_of_a_configuration_file() {
+    let dir = crate::testing::TempDir::new();
+    let path = dir.path().join("agent.toml");
+    let rule =
+        "[[exporter]]\nnamespace = \"monitoring\"\nendpoint = \"http://mimir.monitoring:9009/api/v1/push\"\n";
+    std::fs::write(&path, format!("ports = [4317]\n{rule}")).unwrap();
+    let line = format!("doctor --config {}", path.display());
+    let Ok(Command::Doctor(doctor)) = run(&line) else {
+        panic!("another command")
+    };
+    assert_eq!((doctor.rules.len(), doctor.whom), (1, Whom::Own));
+    std::fs::write(&path, "prots = [4317]\n").unwrap();
+    assert!(error(&line).contains("unknown key `prots`"));
+    assert!(error("doctor --config /nowhere/agent.toml").contains("/nowhere/agent.toml"));
+}
+
+#[test]
 fn doctor_says_what_is_wrong_with_its_arguments() {
     for (line, part) in [
         ("doctor deploy/checkout", "NAMESPACE/checkout"),

@@ -105,7 +105,10 @@ fn watch(config: &Doctor, stop: &Stop) -> anyhow::Result<u8> {
         clock: Clock::now(),
     };
     let mut sink = DiagnosisSink::new(
-        Expectations::new(expect::Config::default()),
+        Expectations::new(expect::Config {
+            rules: config.rules.clone(),
+            ..expect::Config::default()
+        }),
         Diagnoser::new(diagnosis::config(&session, config.live.payload))
             .with_facts(Box::new(ThisNode::default()))
             .with_facts(Box::new(ThisNode::default())),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::{ConfigError, Live, Whom, duration, server, wants_colour};
 use crate::cli::{DoctorArgs, DoctorFormat};
+use crate::expect::Rule;
 use crate::model::verdict::VerdictId;
 use crate::sinks::doctor::{Options, Selectors, WIDTH, near};
 
@@ -30,6 +31,8 @@ pub struct Doctor {
     pub format: DoctorFormat,
     /// Whether an agent is asked.
     pub whom: Whom,
+    /// What workloads export besides what their environment says.
+    pub rules: Vec<Rule>,
     /// How a table is drawn.
     pub options: Options,
 }
@@ -57,9 +60,10 @@ impl Doctor {
             },
             whom: match &args.server {
                 Some(address) => Whom::Agent(server(address)?),
-                None if args.live.asks_for_something() => Whom::Own,
+                None if args.live.asks_for_something() || args.config.is_some() => Whom::Own,
                 None => Whom::AgentIfThere,
             },
+            rules: args.rules,
             live: Live::new(args.live, true)?,
         })
     }

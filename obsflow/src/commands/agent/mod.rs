@@ -81,7 +81,7 @@ fn serve(config: &config::Agent, stop: &Stop) -> anyhow::Result<()> {
         clock: Clock::now(),
         state,
     };
-    let mut sink = DiagnosisSink::new(expectations, diagnoser, publishing);
+    let mut sink = DiagnosisSink::new(expectations, diagnoser, publishing).within(&session);
     for address in &config.listen {
         tracing::info!(%address, "serving gRPC");
     }
