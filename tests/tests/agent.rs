@@ -170,6 +170,15 @@ fn it_serves_remembers_and_leaves() -> Result<()> {
     assert_eq!(status["another_runs"], false, "{status}");
     assert!(status["events"]["decoded"].as_u64() > Some(0), "{status}");
 
+    let mut doctor = Command::new(obsflow_tests::tool::binary("obsflow")?);
+    doctor
+        .args(["doctor", "-o", "json", "apps/catalog", "--server"])
+        .arg(folder.address("run/agent.sock"));
+    let doctor = doctor.output()?;
+    assert_eq!(doctor.status.code(), Some(1), "{doctor:?}");
+    let report: Value = serde_json::from_slice(&doctor.stdout)?;
+    assert_eq!(report["exports"][0]["verdict"], "dns-nxdomain", "{report}");
+
     // A watcher gets the last report and an end.
     let mut reports = client.watch()?;
     assert!(matches!(reports.next_within(SOON)?, Next::Report(_)));

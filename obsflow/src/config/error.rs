@@ -1,0 +1,122 @@
+//! What is wrong with a command line.
+
+use crate::api::{Address, AddressError};
+use crate::filter::FilterError;
+use crate::kernel::hooks::Hook;
+use crate::sinks::doctor::WorkloadError;
+
+/// Smallest ring, in bytes: a page.
+pub(super) const RING_MIN: u64 = 4096;
+/// Largest ring, in bytes.
+pub(super) const RING_MAX: u64 = 1 << 30;
+
+/// A command line that makes no sense. Each message says what to do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// A filter.
+    #[error(transparent)]
+    Filter(#[from] FilterError),
+    /// Not where an agent listens.
+    #[error("{flag}: {error}")]
+    Address {
+        /// The flag.
+        flag: &'static str,
+        /// What is wrong.
+        error: AddressError,
+    },
+    /// A workload.
+    #[error(transparent)]
+    Workload(#[from] WorkloadError),
+    /// Not a verdict.
+    #[error(
+        "--explain: there is no verdict {name:?}{}; there are {all}",
+        did_you_mean(near)
+    )]
+    Verdict {
+        /// As written.
+        name: String,
+        /// Verdicts that it may have been meant to be.
+        near: Vec<String>,
+        /// Every verdict.
+        all: String,
+    },
+    /// The same address again.
+    #[error("--listen: {0} is there twice")]
+    ListenTwice(Address),
+    /// Not an address of an HTTP server.
+    #[error("--health: {0:?} is no address; write 127.0.0.1:9969, [::1]:9969, or off")]
+    Health(String),
+    /// Not a file.
+    #[error("--state: {0:?} names no file; write a path, or off")]
+    State(String),
+    /// Two flags that exclude each other.
+    #[error("cannot set both {0} and {1}")]
+    Both(&'static str, &'static str),
+    /// A table needs an end.
+    #[error(
+        "table output is not compatible with follow mode: its columns are known at the end only; use -o compact"
+    )]
+    TableFollows,
+    /// A table of what goes on until Ctrl-C.
+    #[error("table output needs an end, because its columns are known there only: add --last N or --first N")]
+    TableNeedsEnd,
+    /// Not a time.
+    #[error("{flag}: {value:?} is not a time; write a duration (2m, 1h43m), a day (2026-01-02) or RFC 3339")]
+    Time {
+        /// The flag.
+        flag: &'static str,
+        /// Its value.
+        value: String,
+    },
+    /// Live flows until a moment that is over.
+    #[error(
+        "--until: {0} is over, and flows are kept only while an agent runs; leave it out, or use obsflow replay"
+    )]
+    UntilIsOver(String),
+    /// Nothing in between.
+    #[error("--since must be before --until")]
+    SinceAfterUntil,
+    /// Not a duration.
+    #[error("{flag}: {value:?} is not a duration; write 300ms, 30s or 1h30m")]
+    Duration {
+        /// The flag.
+        flag: &'static str,
+        /// Its value.
+        value: String,
+    },
+    /// Not a size of a ring.
+    #[error("--ring-bytes: {0:?} is not a power of two from {RING_MIN} (4KiB) to {RING_MAX} (1GiB)")]
+    Ring(String),
+    /// Not a log level.
+    #[error("{flag}: unknown level {value:?}; one of off, error, warn, info, debug, trace")]
+    Level {
+        /// The flag.
+        flag: &'static str,
+        /// Its value.
+        value: String,
+    },
+    /// A port in two classes.
+    #[error("port {0} is given both in {1} and in {2}; a port is one or the other")]
+    PortTwice(u16, &'static str, &'static str),
+    /// Port 0.
+    #[error("{0}: 0 is not a port to watch")]
+    PortZero(&'static str),
+    /// A hook that is wanted and not wanted.
+    #[error("hook {0:?} is given both in --hook and in --without-hook")]
+    HookTwice(&'static str),
+    /// Not a hook.
+    #[error("{flag}: unknown hook {value:?}; one of {}", Hook::ALL.map(Hook::name).join(", "))]
+    UnknownHook {
+        /// The flag.
+        flag: &'static str,
+        /// Its value.
+        value: String,
+    },
+}
+
+fn did_you_mean(near: &[String]) -> String {
+    match near {
+        [] => String::new(),
+        near => format!("; did you mean {}?", near.join(" or ")),
+    }
+}
