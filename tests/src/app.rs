@@ -4,9 +4,11 @@
 //! there is something to export; where, how and how often they export it stands in `OTEL_*` and nowhere else.
 
 use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use serde_json::Value;
 
 use crate::lab::pod::Pod;
@@ -241,17 +243,39 @@ fn instrumented(pod: &Pod) -> Result<Command> {
     Ok(command)
 }
 
+/// How OpenTelemetry comes into a Python service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Injection {
+    /// `opentelemetry-instrument` before its command.
+    Command,
+    /// PYTHONPATH, as the operator's init container and people without an operator do it.
+    Variable,
+}
+
 /// A Flask service under gunicorn with two workers, instrumented from outside; port 8080. gunicorn writes titles over
 /// the environment of its processes (setproctitle).
 ///
 /// # Errors
 /// When it does not listen.
-pub fn flask(pod: &Pod, env: &Env) -> Result<Proc> {
-    let mut command = instrumented(pod)?;
-    let dir = tool::source("");
+pub fn flask(pod: &Pod, injection: Injection, env: &Env) -> Result<Proc> {
+    let mut command = match injection {
+        Injection::Command => {
+            let mut command = instrumented(pod)?;
+            command.arg("gunicorn");
+            command
+        }
+        Injection::Variable => {
+            let python = tool::made("python")?;
+            let packages = packages(&python)?;
+            let hook = packages.join("opentelemetry/instrumentation/auto_instrumentation");
+            let mut command = pod.command(python.join("bin/gunicorn"))?;
+            command.env("PYTHONPATH", format!("{}:{}", hook.display(), packages.display()));
+            command
+        }
+    };
     command
-        .args(["gunicorn", "--workers", "2", "--bind", "0.0.0.0:8080", "--chdir"])
-        .arg(dir)
+        .args(["--workers", "2", "--bind", "0.0.0.0:8080", "--chdir"])
+        .arg(tool::source(""))
         .arg("service:app");
     env.clone().or("OTEL_SERVICE_NAME", &pod.name).apply(&mut command);
     let service = Proc::start(command)?;
@@ -261,9 +285,20 @@ pub fn flask(pod: &Pod, env: &Env) -> Result<Proc> {
         (workers == 2).then_some(())
     });
     if booted.is_none() {
-        anyhow::bail!("gunicorn has no workers: {}", service.err().all().join(" | "));
+        bail!("gunicorn has no workers: {}", service.err().all().join(" | "));
     }
     Ok(service)
+}
+
+/// `site-packages` of a virtual environment.
+fn packages(python: &Path) -> Result<PathBuf> {
+    for version in fs::read_dir(python.join("lib"))? {
+        let packages = version?.path().join("site-packages");
+        if packages.exists() {
+            return Ok(packages);
+        }
+    }
+    bail!("{} has no site-packages", python.display())
 }
 
 /// The Go service `image-gallery`, port 8080, whose build information names OpenTelemetry's exporters. It exports once

@@ -360,6 +360,14 @@ impl Doctor<'_> {
             .collect()
     }
 
+    /// How many exporters it speaks of now that `like` accepts.
+    #[must_use]
+    pub fn count(&self, like: impl Fn(&Export) -> bool) -> usize {
+        let mut seen = self.seen();
+        while self.more(&mut seen, Duration::ZERO) {}
+        seen.exports.iter().filter(|export| like(export)).count()
+    }
+
     /// How many reports it made so far.
     #[must_use]
     pub fn reports(&self) -> usize {
@@ -402,12 +410,22 @@ impl Doctor<'_> {
     /// # Errors
     /// When a failure of it was said at any time.
     pub fn quiet(&self, pod: &Pod) -> Result<()> {
+        self.all_quiet([pod])
+    }
+
+    /// [`Doctor::quiet`] of several pods, with one sentinel.
+    ///
+    /// # Errors
+    /// When a failure of one of them was said at any time.
+    pub fn all_quiet<'pod>(&self, pods: impl IntoIterator<Item = &'pod Pod>) -> Result<()> {
         self.sentinel()?;
-        self.never("a failure of a pod that is well", |export| {
-            export.of(pod) && export.is_failure()
-        })?;
-        if self.now(pod).is_empty() {
-            bail!("doctor does not know {}", pod.path());
+        for pod in pods {
+            self.never("a failure of a pod that is well", |export| {
+                export.of(pod) && export.is_failure()
+            })?;
+            if self.now(pod).is_empty() {
+                bail!("doctor does not know {}", pod.path());
+            }
         }
         Ok(())
     }

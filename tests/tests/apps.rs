@@ -60,7 +60,11 @@ fn services_export_what_they_serve() -> Result<()> {
     let collector = Collector::start(&lab, "observability", "otel-collector")?;
     let user = lab.pod(PodSpec::new("users/browser").node(1))?;
     let pods = lab.pods(vec!["apps/shop".into(), "apps/image-gallery".into()])?;
-    let _flask = app::flask(&pods[0], &Env::otlp(HOST, Transport::Http))?;
+    let _flask = app::flask(
+        &pods[0],
+        app::Injection::Command,
+        &Env::otlp(HOST, Transport::Http),
+    )?;
     let endpoint = |signal| format!("http://{HOST}:4318/v1/{signal}");
     let env = Env::new()
         .set("OTEL_METRIC_EXPORT_INTERVAL", "500")

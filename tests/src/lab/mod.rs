@@ -203,11 +203,15 @@ fn new_pod(slot: &Slot, node: &Node, spec: &PodSpec, netns: NetNs, host: u16) ->
     } else {
         node::pod_v4(slot.number, DNS_NODE, DNS_HOST).into()
     };
+    let search = spec.search.clone().unwrap_or_else(|| {
+        let namespace = &spec.namespace;
+        format!("{namespace}.svc.cluster.local svc.cluster.local cluster.local ec2.internal")
+    });
     fs::write(
         etc.join("resolv.conf"),
         format!(
-            "search {}.svc.cluster.local svc.cluster.local cluster.local ec2.internal\nnameserver {}\noptions {}\n",
-            spec.namespace, dns, spec.resolv_options
+            "search {search}\nnameserver {dns}\noptions {}\n",
+            spec.resolv_options
         ),
     )?;
     let (v4, v6) = (node.pod_v4(host), node.pod_v6(host));

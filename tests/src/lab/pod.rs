@@ -58,6 +58,7 @@ pub struct PodSpec {
     pub(super) host_network: bool,
     pub(super) dns_over_v6: bool,
     pub(super) resolv_options: String,
+    pub(super) search: Option<String>,
     pub(super) node: u8,
     pub(super) host: Option<u16>,
 }
@@ -77,6 +78,7 @@ impl PodSpec {
             host_network: false,
             dns_over_v6: false,
             resolv_options: "ndots:5".to_owned(),
+            search: None,
             node: 0,
             host: None,
         }
@@ -114,6 +116,13 @@ impl PodSpec {
     #[must_use]
     pub fn resolv_options(mut self, options: &str) -> Self {
         options.clone_into(&mut self.resolv_options);
+        self
+    }
+
+    /// The domains of resolv.conf's `search` line instead of the kubelet's four.
+    #[must_use]
+    pub fn search(mut self, domains: &str) -> Self {
+        self.search = Some(domains.to_owned());
         self
     }
 
