@@ -6,7 +6,7 @@ use obsflow_tests::app::{self, App, Env, Injection, Sdk};
 use obsflow_tests::doctor::{Export, RUNGS};
 use obsflow_tests::server::otlp::{Collector, Transport};
 use obsflow_tests::wait::SOON;
-use obsflow_tests::{Lab, PodSpec};
+use obsflow_tests::{Doctor, Lab, PodSpec};
 
 const HOST: &str = "otel-collector.observability";
 const SIGNALS: [&str; 3] = ["traces", "metrics", "logs"];
@@ -123,16 +123,18 @@ fn a_title_over_the_environment() -> Result<()> {
     let _service = app::flask(&pods[0], Injection::Command, &env)?;
     let _visitor = app::visitor(&user, &pods[0], 50)?;
     collector.wait_for(2, SOON, |request| request["service"] == pods[0].name.as_str())?;
-    let late = lab.doctor(&[])?;
-    for doctor in [&early, &late] {
-        doctor.verdict(&pods[0], "healthy", |export| {
+    let serves = |doctor: &Doctor<'_>| {
+        let traces = doctor.verdict(&pods[0], "healthy", |export| {
             export.signal() == "traces" && export.rung("accepted") == "ok"
         })?;
         doctor.quiet(&pods[0])?;
-    }
-    let known = early.verdict(&pods[0], "healthy", |export| export.signal() == "traces")?;
+        Ok::<_, anyhow::Error>(traces)
+    };
+    let known = serves(&early)?;
     assert!(known.source().contains("OTEL_EXPORTER_OTLP_ENDPOINT"), "{known}");
     early.stop()?;
+    let late = lab.doctor(&[])?;
+    serves(&late)?;
     late.stop()
 }
 
