@@ -51,7 +51,8 @@ fn main() -> Result<()> {
     // Each segment: flags, jump, length, bytes.
     let post: &[u8] = b"POST /v1/traces?a=b HTTP/1.1\r\nHost: u:p@otel:4318\r\nUser-Agent: sdk/1\r\nContent-Length: 2\r\n\r\n{}";
     let ok: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
-    let no: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 30\r\n\r\nunsupported path requested: \"/\"";
+    let no: &[u8] =
+        b"HTTP/1.1 400 Bad Request\r\nContent-Length: 30\r\n\r\nunsupported path requested: \"/\"";
     let preface: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
     let settings: &[u8] = &[0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 5, 0, 0, 64, 0];
     for (name, said) in [
@@ -69,7 +70,9 @@ fn main() -> Result<()> {
         write("http1", name, &segments)?;
     }
     // Each frame: flags, type, its flags, stream, length, body. RFC 7541, C.4.1 and C.6.1.
-    let ask: &[u8] = &[0x83, 0x86, 0x84, 0x41, 0x8c, 0xf1, 0xe3, 0xc2, 0xe5, 0xf2, 0x3a, 0x6b, 0xa0, 0xab, 0x90, 0xf4, 0xff];
+    let ask: &[u8] = &[
+        0x83, 0x86, 0x84, 0x41, 0x8c, 0xf1, 0xe3, 0xc2, 0xe5, 0xf2, 0x3a, 0x6b, 0xa0, 0xab, 0x90, 0xf4, 0xff,
+    ];
     let answer: &[u8] = &[0x88];
     let mut frames = Vec::new();
     for (way, kind, flags, body) in [
@@ -88,14 +91,17 @@ fn main() -> Result<()> {
     hello.extend_from_slice(&[7; 32]);
     hello.extend_from_slice(&[0, 0, 2, 0x13, 1, 1, 0, 0, 17, 0, 0, 0, 13, 0, 11, 0, 0, 8]);
     hello.extend_from_slice(b"otel.obs");
-    let mut server = vec![2, 0, 0, 80, 3, 3];
-    server.extend_from_slice(&[7; 32]);
-    server.extend_from_slice(&[0, 0x13, 1, 0]);
-    for (name, last) in [("failed", &[1, 1, 2, 2, 48][..]), ("established", &[0, 3, 60, 1])] {
+    let mut answered = vec![2, 0, 0, 80, 3, 3];
+    answered.extend_from_slice(&[7; 32]);
+    answered.extend_from_slice(&[0, 0x13, 1, 0]);
+    for (name, last) in [
+        ("failed", &[1, 1, 2, 2, 48][..]),
+        ("established", &[0, 3, 60, 1][..]),
+    ] {
         let mut records = vec![0, 2, u8::try_from(hello.len()).unwrap_or(u8::MAX)];
         records.extend_from_slice(&hello);
-        records.extend_from_slice(&[1, 2, u8::try_from(server.len()).unwrap_or(u8::MAX)]);
-        records.extend_from_slice(&server);
+        records.extend_from_slice(&[1, 2, u8::try_from(answered.len()).unwrap_or(u8::MAX)]);
+        records.extend_from_slice(&answered);
         records.extend_from_slice(last);
         write("tls", name, &records)?;
     }

@@ -27,7 +27,11 @@ fuzz_target!(|data: &[u8]| {
         let wire_len = u32::from(*len) + if flags & 8 == 0 { 0 } else { u32::from(*jump) };
         let segment = Segment {
             at: Mono(segments),
-            direction: if ingress { Direction::Ingress } else { Direction::Egress },
+            direction: if ingress {
+                Direction::Ingress
+            } else {
+                Direction::Egress
+            },
             offset: *offset,
             wire_len,
             late: flags & 16 != 0,
@@ -49,9 +53,18 @@ fuzz_target!(|data: &[u8]| {
     // A head takes 20 bytes at least, a frame 9: nothing comes out of nothing.
     for said in &out {
         let Said::Request(request) = said else { continue };
-        for text in [&request.method, &request.path, &request.authority].into_iter().flatten() {
-            assert!(text.len() <= 3 * 512 && text.bytes().all(|b| b.is_ascii_graphic()), "{text:?}");
-            assert!(!text.contains('?') || Some(text) == request.method.as_ref(), "{text:?}");
+        for text in [&request.method, &request.path, &request.authority]
+            .into_iter()
+            .flatten()
+        {
+            assert!(
+                text.len() <= 3 * 512 && text.bytes().all(|b| b.is_ascii_graphic()),
+                "{text:?}"
+            );
+            assert!(
+                !text.contains('?') || Some(text) == request.method.as_ref(),
+                "{text:?}"
+            );
         }
         if let Some(agent) = &request.user_agent {
             assert!(agent.len() <= 128 && agent.bytes().all(|b| b == b' ' || b.is_ascii_graphic()));

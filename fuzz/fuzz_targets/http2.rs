@@ -18,7 +18,11 @@ fuzz_target!(|data: &[u8]| {
         let offset = &mut offsets[usize::from(ingress)];
         let segment = Segment {
             at: Mono(1),
-            direction: if ingress { Direction::Ingress } else { Direction::Egress },
+            direction: if ingress {
+                Direction::Ingress
+            } else {
+                Direction::Egress
+            },
             offset: *offset,
             wire_len: u32::try_from(bytes.len()).unwrap_or(u32::MAX),
             late: false,
@@ -56,6 +60,9 @@ fuzz_target!(|data: &[u8]| {
     );
     // One end for each request, at most.
     let requests = out.iter().filter(|said| matches!(said, Said::Request(_))).count();
-    let exchanges = out.iter().filter(|said| matches!(said, Said::Exchange(_))).count();
+    let exchanges = out
+        .iter()
+        .filter(|said| matches!(said, Said::Exchange(_)))
+        .count();
     assert!(exchanges <= requests, "{exchanges} of {requests}");
 });

@@ -31,7 +31,11 @@ fuzz_target!(|data: &[u8]| {
         }
         let segment = Segment {
             at: Mono(1),
-            direction: if ingress { Direction::Ingress } else { Direction::Egress },
+            direction: if ingress {
+                Direction::Ingress
+            } else {
+                Direction::Egress
+            },
             offset: *offset,
             wire_len: 5 + u32::from(record_len),
             late: flags & 12 == 12,
