@@ -10,7 +10,7 @@ use super::{Case, Finding, Rule};
 use crate::diagnose::evidence::Told;
 use crate::diagnose::exporter::{Container, Exporter};
 use crate::model::exchange::Signal;
-use crate::model::expectation::{SenderProof, Setting};
+use crate::model::expectation::{SenderProof, Setting, Source};
 use crate::model::time::Mono;
 use crate::model::verdict::{Rung, VerdictId};
 
@@ -112,6 +112,18 @@ fn written(exporter: &Exporter) -> String {
     }
 }
 
+/// Whether nothing configures it, and a Go program was built with it: containerd, kube-apiserver, Prometheus and others are,
+/// and do not export unless their own configuration says so.
+fn is_only_built_in(case: &Case<'_>) -> bool {
+    let Source::Default(why) = &case.exporter.source else {
+        return false;
+    };
+    case.container
+        .proofs
+        .iter()
+        .any(|proof| matches!(proof, SenderProof::GoModule(module) if module == why))
+}
+
 fn is_on(exporter: &Exporter) -> bool {
     exporter.setting == Setting::On && !exporter.is_split
 }
@@ -211,7 +223,7 @@ fn silent(case: &Case<'_>) -> Option<Finding> {
         .exporters
         .iter()
         .any(|exporter| is_on(exporter) && exporter.signal != Some(Signal::Metrics));
-    if container.proofs.is_empty() || !more_than_metrics {
+    if container.proofs.is_empty() || !more_than_metrics || is_only_built_in(case) {
         return None;
     }
     let at_work = match (container.served, container.can_tell_served) {

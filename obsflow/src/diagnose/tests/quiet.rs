@@ -31,6 +31,18 @@ fn go(scene: &Scene) -> Container {
 }
 
 #[test]
+fn an_exporter_that_a_program_is_only_built_with_is_not_missed() {
+    let mut scene = Scene::empty();
+    let mut container = go(&scene);
+    for expectation in &mut container.expectations {
+        expectation.source = Source::Default("go.opentelemetry.io/otel/exporters/otlp".into());
+    }
+    scene.expect_container(container);
+    scene.until(600_000);
+    assert_eq!(scene.failures(), []);
+}
+
+#[test]
 fn a_service_that_never_exports_is_silent_at_both_endpoints() {
     let mut scene = Scene::empty();
     scene.expect_container(go(&scene));
