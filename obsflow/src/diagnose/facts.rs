@@ -3,7 +3,10 @@
 use std::fs;
 use std::io::Read as _;
 use std::net::IpAddr;
+use std::os::fd::AsFd as _;
 use std::path::PathBuf;
+
+use crate::kernel::rootfs;
 
 /// Largest file of a container that is read.
 const MAX_FILE: u64 = 64 * 1024;
@@ -61,12 +64,9 @@ impl Default for ThisNode {
 
 impl Facts for ThisNode {
     fn resolv_conf(&self, pid: u32) -> Option<ResolvConf> {
-        let path = self.proc.join(format!("{pid}/root/etc/resolv.conf"));
-        // A link in a container leads to a path of this machine: it is not followed.
-        if !fs::symlink_metadata(&path).ok()?.is_file() {
-            return None;
-        }
-        Some(parse_resolv_conf(&self.read(pid, "root/etc/resolv.conf")?))
+        let root = rootfs::of_pid(&self.proc, pid).ok()?;
+        let text = rootfs::read(root.as_fd(), "etc/resolv.conf", MAX_FILE).ok()?;
+        Some(parse_resolv_conf(&String::from_utf8_lossy(&text)))
     }
 
     fn listening(&self, pid: u32) -> Vec<u16> {

@@ -2,19 +2,16 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
-use std::os::fd::{AsFd as _, OwnedFd};
-use std::os::unix::fs::FileTypeExt as _;
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-use rustix::fs::{Mode, OFlags, ResolveFlags};
-use rustix::io::Errno;
 
 use super::arguments::file_name;
 use super::go::{GoBuild, GoPrograms};
 use super::otel_config;
 use super::profile::{Process, ReadFile};
 use crate::kernel::process::{self, Stat};
+use crate::kernel::rootfs;
 
 /// Bytes read of an environment. The kernel allows 6 MiB; what runs in containers has a few KiB.
 const MAX_ENVIRON: usize = 256 << 10;
@@ -160,32 +157,8 @@ impl Reader {
             true => PathBuf::from(path),
             false => fs::read_link(self.path(pid, "cwd")).map_err(word)?.join(path),
         };
-        let root = File::open(self.path(pid, "root")).map_err(word)?;
-        let file = open_below(&root, &path)?;
-        let meta = file.metadata().map_err(word)?;
-        if meta.file_type().is_fifo() || !meta.is_file() {
-            return Err(Arc::from("it is no regular file"));
-        }
-        let mut text = Vec::new();
-        file.take(otel_config::MAX_FILE as u64)
-            .read_to_end(&mut text)
-            .map_err(word)?;
-        Ok(text)
-    }
-}
-
-/// Opens a path as if `root` were the root, also where links lead: a container's link must not lead to a file of the
-/// host. Linux 5.6.
-fn open_below(root: &File, path: &Path) -> Result<File, Arc<str>> {
-    // A FIFO must not hold anybody up.
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    let opened: Result<OwnedFd, Errno> =
-        rustix::fs::openat2(root.as_fd(), path, flags, Mode::empty(), resolve);
-    match opened {
-        Ok(file) => Ok(File::from(file)),
-        Err(Errno::NOSYS) => Err(Arc::from("reading it takes Linux 5.6")),
-        Err(error) => Err(word(error.into())),
+        let root = rootfs::of_pid(&self.proc, pid).map_err(word)?;
+        rootfs::read(root.as_fd(), path, otel_config::MAX_FILE as u64).map_err(word)
     }
 }
 
@@ -194,6 +167,8 @@ fn word(error: io::Error) -> Arc<str> {
     Arc::from(match error.kind() {
         io::ErrorKind::NotFound => "there is no such file in the container".to_owned(),
         io::ErrorKind::PermissionDenied => "it may not be read".to_owned(),
+        io::ErrorKind::Other => error.to_string(),
+        io::ErrorKind::Unsupported => "reading it takes Linux 5.6".to_owned(),
         _ => format!("it cannot be read: {error}"),
     })
 }

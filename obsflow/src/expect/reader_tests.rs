@@ -2,6 +2,8 @@
 
 use std::os::unix::fs::symlink;
 
+use rustix::fs::Mode;
+
 use super::*;
 use crate::testing::TempDir;
 

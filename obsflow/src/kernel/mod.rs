@@ -12,6 +12,7 @@ pub mod port_map;
 pub mod ports;
 pub mod process;
 pub mod ring;
+pub mod rootfs;
 pub mod route;
 pub mod rtnetlink;
 pub mod sockdiag;
