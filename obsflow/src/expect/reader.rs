@@ -144,11 +144,11 @@ impl Reader {
         let packages = ["/site-packages/", "/dist-packages/"]
             .iter()
             .find_map(|name| path.get(..path.rfind(name)? + name.len()));
-        let (Some(packages), Ok(root)) = (packages, File::open(self.path(pid, "root"))) else {
+        let (Some(packages), Ok(root)) = (packages, rootfs::of_pid(&self.proc, pid)) else {
             return false;
         };
         let exporters = Path::new(packages).join("opentelemetry/exporter/otlp");
-        open_below(&root, &exporters).is_ok()
+        rootfs::find(root.as_fd(), exporters).is_ok()
     }
 
     /// A file as process `pid` sees it: `path` from its root, or from its working directory.

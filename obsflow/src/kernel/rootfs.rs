@@ -17,20 +17,28 @@ pub fn of_pid(proc: &Path, pid: u32) -> io::Result<OwnedFd> {
     Ok(open(path, flags, Mode::empty())?)
 }
 
-/// Reads the first `max` bytes of a regular file below `root`. Links are followed as the container sees them and never
-/// lead out of it (Linux 5.6). Nothing but a regular file is ever opened: a pipe would hold whoever opens it, and a device
-/// may do something at once.
+/// Finds something below `root` without opening it. Links are followed as the container sees them and never lead out of
+/// it (Linux 5.6).
 ///
 /// # Errors
-/// When there is no such file, or it is no regular one.
-pub fn read(root: BorrowedFd<'_>, path: impl AsRef<Path>, max: u64) -> io::Result<Vec<u8>> {
-    let found = openat2(
+/// When there is no such thing.
+pub fn find(root: BorrowedFd<'_>, path: impl AsRef<Path>) -> io::Result<OwnedFd> {
+    Ok(openat2(
         root,
         path.as_ref(),
         OFlags::PATH | OFlags::CLOEXEC,
         Mode::empty(),
         ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
-    )?;
+    )?)
+}
+
+/// Reads the first `max` bytes of a regular file below `root`, as [`find`] finds it. Nothing but a regular file is ever opened: a pipe would hold whoever opens it, and a device
+/// may do something at once.
+///
+/// # Errors
+/// When there is no such file, or it is no regular one.
+pub fn read(root: BorrowedFd<'_>, path: impl AsRef<Path>, max: u64) -> io::Result<Vec<u8>> {
+    let found = find(root, path)?;
     if FileType::from_raw_mode(fstat(&found)?.st_mode) != FileType::RegularFile {
         return Err(io::Error::other("it is no regular file"));
     }

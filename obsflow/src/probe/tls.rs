@@ -1,5 +1,6 @@
 //! A TLS handshake that goes on whatever the certificate is, and says what the node thinks of it.
 
+use std::cell::OnceCell;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -97,25 +98,42 @@ impl NoTls {
     }
 }
 
-/// What is needed for handshakes: the node's trusted certificates are read once.
+/// What is needed for handshakes.
 pub(super) struct Tls {
     provider: Arc<CryptoProvider>,
-    trusted: Option<Arc<WebPkiServerVerifier>>,
+    /// Knows the node's trusted certificates, which are read when the first handshake needs them.
+    trusted: OnceCell<Option<Arc<WebPkiServerVerifier>>>,
 }
 
 impl Tls {
     pub(super) fn new() -> Self {
-        let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        Self::with(roots)
+        Self {
+            provider: Arc::new(ring::default_provider()),
+            trusted: OnceCell::new(),
+        }
     }
 
+    #[cfg(test)]
     fn with(roots: RootCertStore) -> Self {
-        let provider = Arc::new(ring::default_provider());
-        let trusted = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+        let tls = Self::new();
+        tls.trusted.set(tls.verifier(roots)).unwrap();
+        tls
+    }
+
+    /// Without any trusted certificate there is none.
+    fn verifier(&self, roots: RootCertStore) -> Option<Arc<WebPkiServerVerifier>> {
+        WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&self.provider))
             .build()
-            .ok();
-        Self { provider, trusted }
+            .ok()
+    }
+
+    fn trusted(&self) -> Option<Arc<WebPkiServerVerifier>> {
+        let read = || {
+            let mut roots = RootCertStore::empty();
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            self.verifier(roots)
+        };
+        self.trusted.get_or_init(read).clone()
     }
 
     /// Makes a handshake over a connection, offering these protocols.
@@ -132,7 +150,7 @@ impl Tls {
         };
         let witness = Arc::new(Witness {
             provider: Arc::clone(&self.provider),
-            trusted: self.trusted.clone(),
+            trusted: self.trusted(),
             seen: Mutex::default(),
         });
         let name = match host {
