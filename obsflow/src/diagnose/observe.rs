@@ -6,24 +6,16 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use crate::model::event::{Outcome, Protocol, TcpInfo};
+use crate::model::event::{Protocol, TcpInfo};
 use crate::model::exchange::{Spoken, TlsOutcome};
 use crate::model::expectation::Host;
-use crate::model::observation::{
-    ConnectFailure, ConnectionEnd, DropSeen, Lookup, LookupOutcome, Observation, What,
-};
+use crate::model::observation::{ConnectionEnd, DropSeen, Lookup, LookupOutcome, Observation, What};
 use crate::model::time::Mono;
 
 use super::Diagnoser;
-use super::exporter::{
-    Address, Connects, Container, Destination, Dns, DropFact, Failed, FailedLookup, MAX_ADDRESSES,
-    MAX_PENDING, MAX_TRIED, Pending, Seen,
-};
+use super::exporter::{Container, Destination, Dns, DropFact, FailedLookup, MAX_ADDRESSES, MAX_TRIED, Seen};
 use super::joining;
 
-const EPERM: u32 = 1;
-const EACCES: u32 = 13;
-const ECONNREFUSED: u32 = 111;
 /// States of a socket whose peer ended first (`include/net/tcp_states.h`).
 const CLOSE_WAIT: u8 = 8;
 const LAST_ACK: u8 = 9;
@@ -43,8 +35,6 @@ pub(super) const DELIBERATE: [&str; 9] = [
     "XFRM_POLICY",
     "SECURITY_HOOK",
 ];
-/// No neighbour answers: the destination cannot be reached, nobody dropped anything.
-const NO_NEIGHBOUR: [&str; 3] = ["NEIGH_FAILED", "NEIGH_CREATEFAIL", "NEIGH_QUEUEFULL"];
 
 impl Diagnoser {
     /// Takes one observation.
@@ -238,7 +228,7 @@ impl Diagnoser {
 /// Consecutive retransmission time-outs after which a connection carries nothing any more.
 pub(super) const STUCK: u32 = 3;
 
-fn fact(seen: &DropSeen) -> DropFact {
+pub(super) fn fact(seen: &DropSeen) -> DropFact {
     DropFact {
         reason: Arc::clone(&seen.reason),
         hook: seen.hook.clone(),
@@ -302,107 +292,6 @@ impl Dns {
             }
         }
     }
-}
-
-impl Connects {
-    fn attempt(&mut self, cookie: u64, peer: Option<SocketAddr>, at: Mono) {
-        self.attempts.add(at);
-        let Some(peer) = peer else { return };
-        self.pending.retain(|pending| pending.cookie != cookie);
-        if self.pending.len() >= MAX_PENDING {
-            self.pending.remove(0);
-        }
-        self.pending.push(Pending {
-            cookie,
-            ip: peer.ip().to_canonical(),
-            began: at,
-            syn_retransmits: 0,
-            drops: Seen::default(),
-            dropped: None,
-        });
-    }
-
-    fn syn_again(&mut self, cookie: u64, peer: Option<SocketAddr>, count: u32, at: Mono) {
-        if !self.pending.iter().any(|pending| pending.cookie == cookie) {
-            // Its beginning was not seen.
-            self.attempt(cookie, peer, at);
-        }
-        if let Some(pending) = self.pending.iter_mut().find(|pending| pending.cookie == cookie) {
-            pending.syn_retransmits = pending.syn_retransmits.max(count);
-        }
-    }
-
-    fn failed(&mut self, cookie: u64, peer: Option<SocketAddr>, failure: &ConnectFailure, at: Mono) {
-        let index = self.pending.iter().position(|pending| pending.cookie == cookie);
-        let pending = index.map(|index| self.pending.swap_remove(index));
-        if pending.is_none() {
-            // Nobody saw it begin: `connect(2)` failed before a SYN.
-            self.attempts.add(at);
-        }
-        let Some(peer) = peer else { return };
-        let drop = failure.drop.as_ref().map(fact);
-        let own = pending.and_then(|pending| pending.dropped);
-        let Some(how) = how(failure, own.is_some()) else {
-            return;
-        };
-        let ip = peer.ip().to_canonical();
-        let address = match self.failed.iter().position(|address| address.ip == ip) {
-            Some(index) => self.failed.get_mut(index),
-            None => {
-                if self.failed.len() >= MAX_ADDRESSES {
-                    self.failed.remove(0);
-                }
-                self.failed.push(Address {
-                    ip,
-                    how,
-                    seen: Seen::default(),
-                    errno: 0,
-                    syn_retransmits: 0,
-                    dropped: None,
-                });
-                self.failed.last_mut()
-            }
-        };
-        let Some(address) = address else { return };
-        if address.how != how {
-            address.how = how;
-            address.seen = Seen::default();
-            address.syn_retransmits = 0;
-            address.dropped = None;
-        }
-        address.seen.add(at);
-        address.errno = failure.errno;
-        address.syn_retransmits = address.syn_retransmits.max(failure.syn_retransmits);
-        if how == Failed::Dropped {
-            address.dropped = drop.map(Box::new).or(own).or(address.dropped.take());
-        }
-    }
-}
-
-/// What a failed attempt says of its address; `None` when it says nothing.
-fn how(failure: &ConnectFailure, dropped_on_purpose: bool) -> Option<Failed> {
-    let reason = failure.drop.as_ref().map(|drop| &*drop.reason);
-    Some(match failure.outcome {
-        Outcome::Refused => Failed::Refused,
-        Outcome::Rejected => Failed::NoEndpoints,
-        Outcome::Unreachable => Failed::Unreachable,
-        Outcome::TimedOut | Outcome::GivenUp if dropped_on_purpose => Failed::Dropped,
-        Outcome::TimedOut | Outcome::GivenUp => Failed::Unanswered,
-        Outcome::Dropped => match reason {
-            Some(reason) if DELIBERATE.contains(&reason) => Failed::Dropped,
-            _ if dropped_on_purpose => Failed::Dropped,
-            Some(reason) if NO_NEIGHBOUR.contains(&reason) => Failed::Unreachable,
-            // The kernel dropped something of it, and nobody knows why.
-            _ => Failed::Unanswered,
-        },
-        Outcome::Failed => match failure.errno {
-            EPERM | EACCES => Failed::Dropped,
-            ECONNREFUSED => Failed::Refused,
-            0 => return None,
-            _ => Failed::Unreachable,
-        },
-        Outcome::Abandoned | Outcome::Established => return None,
-    })
 }
 
 impl Destination {

@@ -18,7 +18,7 @@ use self::state::{Loaded, StateFile};
 use super::until_signal;
 use crate::api::{Listener, Publisher};
 use crate::config;
-use crate::diagnose::{Diagnoser, Saved};
+use crate::diagnose::{Diagnoser, Saved, ThisNode};
 use crate::expect::{self, Expectations};
 use crate::kernel::hooks::State;
 use crate::model::verdict::{Report, Transition};
@@ -66,7 +66,8 @@ fn serve(config: &config::Agent, stop: &Stop) -> anyhow::Result<()> {
     )?;
     let mut session = Session::open(&config.live, Purpose::Watch)?;
     say_attached(&session);
-    let mut diagnoser = Diagnoser::new(diagnosis::config(&session, config.live.payload));
+    let mut diagnoser = Diagnoser::new(diagnosis::config(&session, config.live.payload))
+        .with_facts(Box::new(ThisNode::default()));
     let state = config.state.as_deref().and_then(StateFile::open);
     if let Some(loaded) = state.as_ref().and_then(StateFile::load) {
         diagnoser.restore(remembered(loaded));
