@@ -132,6 +132,12 @@ pub(super) fn fit(
             State::Asked if same.cookie == cookie || at.since(same.at) >= SOONEST_RETRY => Fit::Again(index),
             State::Asked => Fit::Apart,
             State::Answered { rcode: 0 | 3, .. } => Fit::Anew,
+            // The resolver was told at once: it would have asked again at once, too.
+            State::Dropped { waits: false } | State::Refused(_)
+                if same.cookie != cookie && at.since(same.at) >= SOONEST_RETRY =>
+            {
+                Fit::Anew
+            }
             // Another server is asked.
             _ => Fit::Again(index),
         };

@@ -291,6 +291,22 @@ fn a_query_dropped_at_once_again_and_again_is_one_look_up_each_search() {
     assert_eq!(s.outcomes(), [LookupOutcome::Dropped; 3]);
 }
 
+/// An exporter that tries again within the second never leaves its look-up quiet: each search ends when the next begins.
+#[test]
+fn searches_that_fail_at_once_and_follow_each_other_closely_are_look_ups_of_their_own() {
+    let mut s = Scene::new();
+    for search in 1..=20 {
+        // A socket of its own for each search.
+        let ends = resolver(search);
+        let query = dns_query(10, NAME, A);
+        let dropped = drop(ends.local, ends.remote, Protocol::Udp, &query);
+        s.event(search * 800, search, dropped);
+    }
+    assert_eq!(s.outcomes(), [LookupOutcome::Dropped; 19]);
+    s.until(60_000);
+    assert_eq!(s.outcomes(), [LookupOutcome::Dropped; 20]);
+}
+
 #[test]
 fn dns_over_tcp() {
     let mut s = Scene::new();
