@@ -68,7 +68,7 @@ pub struct DoctorArgs {
     /// itself]
     #[arg(long, value_name = "ADDRESS")]
     pub server: Option<String>,
-    /// Configuration file of an agent, whose [[exporter]] rules say what else workloads export; this command then watches by
+    /// Configuration file of an agent, whose exporter rules say what else workloads export; this command then watches by
     /// itself
     #[arg(long, value_name = "FILE", conflicts_with = "server")]
     pub config: Option<PathBuf>,
