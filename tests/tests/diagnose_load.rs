@@ -69,6 +69,10 @@ fn a_pod_that_restarts_all_the_time() -> Result<()> {
     doctor.never("a failure of what crashed", |export| {
         export.is_failure() && export.text("pod").starts_with("crashing-")
     })?;
+    assert_eq!(
+        doctor.count(|export| export.text("pod").starts_with("crashing-")),
+        0
+    );
     // What is gone is remembered for a while, and costs little.
     let grown = resident(doctor.process().pid())?.saturating_sub(before);
     assert!(grown < 8 * 1024, "{grown} KiB more after {STARTS} pods");

@@ -169,6 +169,9 @@ impl Diagnoser {
             return Some(slot);
         }
         let key = observation.workload.container_key()?;
+        if self.gone.is_of(observation, &key) {
+            return None;
+        }
         let added = self
             .containers
             .add(key, &observation.workload, observation.cgroup);

@@ -12,6 +12,7 @@ mod containers;
 mod evidence;
 mod exporter;
 pub mod facts;
+mod gone;
 mod group;
 mod hysteresis;
 mod joining;
@@ -45,6 +46,7 @@ pub use saved::Saved;
 
 use containers::Containers;
 use exporter::{Container, Destination, Exporter, Seen};
+use gone::Gone;
 use links::Links;
 use names::Names;
 use saved::SavedExporter;
@@ -113,6 +115,8 @@ const MAX_DESTINATIONS: usize = 24;
 const MAX_PORTS: usize = 256;
 /// Cgroups whose first process is remembered.
 const MAX_BORN: usize = 8192;
+/// Containers and cgroups that are gone and remembered.
+const MAX_GONE: usize = 8192;
 
 /// What is known of the node as a whole.
 #[derive(Debug)]
@@ -132,6 +136,7 @@ struct Node {
 pub struct Diagnoser {
     config: Config,
     containers: Containers,
+    gone: Gone,
     links: Links,
     node: Node,
     /// When the first process of a cgroup began, for containers that nothing was expected of.
@@ -153,6 +158,7 @@ impl Diagnoser {
     pub fn new(config: Config) -> Self {
         Self {
             containers: Containers::new(config.max_containers),
+            gone: Gone::new(MAX_GONE),
             links: Links::new(config.max_sockets),
             node: Node {
                 watching_since: config.watching_since.unwrap_or_default(),
@@ -189,8 +195,9 @@ impl Diagnoser {
         match change {
             ExpectationChange::Container(expected) => self.expected(*expected),
             ExpectationChange::Gone { key, at } => {
+                self.gone.container(&key, at);
                 if let Some(slot) = self.containers.by_key(&key) {
-                    self.gone(slot, at.max(now));
+                    self.ended(slot, at.max(now));
                 }
             }
         }
@@ -199,18 +206,23 @@ impl Diagnoser {
     /// A process or a cgroup began or ended.
     pub fn lifecycle(&mut self, step: &Lifecycle) {
         match step.what {
-            Step::Exec { .. } if step.cgroup != 0 && self.born.len() < MAX_BORN => {
-                self.born.entry(step.cgroup).or_insert(step.at);
+            Step::Exec { .. } if step.cgroup != 0 => {
+                let key = step.workload.container_key();
+                self.gone.began(key.as_ref(), step.cgroup, step.at);
+                if self.born.len() < MAX_BORN {
+                    self.born.entry(step.cgroup).or_insert(step.at);
+                }
             }
             Step::CgroupGone => {
                 self.born.remove(&step.cgroup);
+                self.gone.cgroup(step.cgroup, step.at);
                 if let Some(slot) = self.containers.by_cgroup(step.cgroup)
                     && self
                         .containers
                         .get(slot)
                         .is_some_and(|container| container.cgroup == step.cgroup)
                 {
-                    self.gone(slot, step.at);
+                    self.ended(slot, step.at);
                 }
             }
             _ => {}
@@ -220,6 +232,7 @@ impl Diagnoser {
     /// Judges every exporter; call it once a second.
     pub fn tick(&mut self, now: Mono) {
         self.clock(now);
+        self.gone.tick(now);
         self.look_around(now);
         self.judge_all(now);
     }
@@ -268,6 +281,10 @@ impl Diagnoser {
             expectations,
             unreadable,
         } = expected;
+        self.gone.began(Some(&key), cgroup, began);
+        if self.gone.has(&key) {
+            return;
+        }
         let slot = match self.containers.by_key(&key) {
             Some(slot) => slot,
             None => match self.containers.add(key, &workload, cgroup) {
@@ -313,7 +330,7 @@ impl Diagnoser {
         self.recall(slot);
     }
 
-    fn gone(&mut self, slot: u32, at: Mono) {
+    fn ended(&mut self, slot: u32, at: Mono) {
         let Some(container) = self.containers.remove(slot) else {
             return;
         };

@@ -238,9 +238,8 @@ impl Expectations {
         for known in &tracked.processes {
             self.by_pid.remove(&known.pid);
         }
-        if tracked.reported.is_some() {
-            self.ended.push(ExpectationChange::Gone { key: key.clone(), at });
-        }
+        // Of those that nothing is expected of, too: they may have been seen to export.
+        self.ended.push(ExpectationChange::Gone { key: key.clone(), at });
     }
 
     /// Reads what waits, no more than the configuration allows in one call, and adds what changed to `out`.

@@ -343,7 +343,7 @@ fn an_environment_that_may_not_be_read_is_said_once() {
 }
 
 #[test]
-fn a_container_without_telemetry_is_not_worth_a_word() {
+fn of_a_container_without_telemetry_only_the_end_is_said() {
     let proc = Proc::new();
     proc.process(10, 500, b"PATH=/bin\0", "nginx");
     let mut expectations = proc.expectations();
@@ -354,7 +354,11 @@ fn a_container_without_telemetry_is_not_worth_a_word() {
     for (id, pid) in [("c", 10), ("d", 99)] {
         expectations.on(&step(seconds(6), id, pid, Step::Exit));
     }
-    assert_eq!(work(&mut expectations, seconds(6)), []);
+    let gone = |id: &str| ExpectationChange::Gone {
+        key: ContainerKey(Arc::from(id)),
+        at: seconds(6),
+    };
+    assert_eq!(work(&mut expectations, seconds(6)), [gone("c"), gone("d")]);
     assert_eq!(expectations.stats().containers, 0);
 }
 

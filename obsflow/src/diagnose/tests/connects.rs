@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::scene::{Scene, drop_seen, evidence, expectation, ms};
-use crate::model::event::{Outcome, Protocol};
+use crate::model::event::{Comm, Outcome, Protocol};
+use crate::model::lifecycle::Step;
 use crate::model::observation::{ConnectFailure, LookupOutcome, What};
 use crate::model::verdict::{Rung, RungState, Severity, VerdictId};
 
@@ -287,4 +288,51 @@ fn a_container_that_is_gone_is_not_reported_and_its_failure_ends() {
     assert!(scene.report().exports.is_empty());
     let opened: Vec<bool> = scene.transitions.iter().map(|t| t.opened).collect();
     assert_eq!(opened, [true, false]);
+}
+
+#[test]
+fn what_is_seen_late_does_not_bring_a_container_back() {
+    let mut scene = Scene::traces();
+    let cookie = scene.connect(UP);
+    let late = scene.container_of(vec![expectation("otel.obs", 4318, None)]);
+    scene.gone();
+    scene.export_to(cookie, UP, "/v1/traces", super::scene::http(200));
+    scene.close(cookie, UP, true, 0).after(1000);
+    assert_eq!(scene.report().exports, []);
+    scene.expect_container(late);
+    assert_eq!(scene.report().exports, []);
+    // A unit, or a container of Docker, that is started again: the same name.
+    scene.after(1000);
+    let step = scene.step(Step::Exec {
+        comm: Comm::default(),
+    });
+    scene.diagnoser.lifecycle(&step);
+    let cookie = scene.connect(UP);
+    scene
+        .export_to(cookie, UP, "/v1/traces", super::scene::http(200))
+        .after(1000);
+    assert_eq!(scene.verdict(), VerdictId::Healthy);
+}
+
+#[test]
+fn what_was_only_seen_on_the_wire_goes_with_its_cgroup_and_with_its_last_process() {
+    for by_cgroup in [true, false] {
+        let mut scene = Scene::empty();
+        let cookie = scene.connect(UP);
+        scene
+            .export_to(cookie, UP, "/v1/traces", super::scene::http(200))
+            .after(1000);
+        assert_eq!(scene.verdict(), VerdictId::Healthy);
+        if by_cgroup {
+            let step = scene.step(Step::CgroupGone);
+            scene.diagnoser.lifecycle(&step);
+        } else {
+            scene.gone();
+        }
+        scene.close(cookie, UP, false, 100).after(1000);
+        scene
+            .export_to(cookie + 1, UP, "/v1/traces", super::scene::http(200))
+            .after(1000);
+        assert_eq!(scene.report().exports, []);
+    }
 }

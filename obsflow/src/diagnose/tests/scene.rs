@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::diagnose::{Config, Diagnoser};
+use crate::model::Lifecycle;
 use crate::model::event::{Endpoints, Outcome, PacketDrop, Protocol};
 use crate::model::exchange::{Answer, Dialect, Exchange, Ingest, Request, Signal, Spoken, TargetForm};
 use crate::model::expectation::{
     Container, ContainerKey, Endpoint, Expectation, ExpectationChange, Host, SenderProof, Setting, Source,
     Transport,
 };
+use crate::model::lifecycle::Step;
 use crate::model::observation::{
     Candidate, ConnectFailure, ConnectionEnd, DropSeen, Lookup, LookupOutcome, Observation, What,
 };
@@ -138,6 +140,17 @@ impl Scene {
         let at = ms(self.now);
         self.diagnoser.expect(ExpectationChange::Gone { key, at }, at);
         self.tick();
+    }
+
+    /// Of the container's cgroup and its process.
+    pub(crate) fn step(&self, what: Step) -> Lifecycle {
+        Lifecycle {
+            at: ms(self.now),
+            workload: Arc::new(workload(self.container)),
+            cgroup: self.container,
+            pid: 4711,
+            what,
+        }
     }
 
     /// Time goes by, with a tick every second.
