@@ -22,6 +22,10 @@ pub(super) fn rungs(case: &Case<'_>, finding: &Finding) -> Rungs {
                 if taken { RungState::Ok } else { RungState::Unknown },
             );
         }
+        // An application's leg whose sidecar has no way on: what was taken before says nothing of now.
+        if finding.id == VerdictId::Unknown && failed == Rung::Accepted {
+            rungs.set(failed, RungState::Unknown);
+        }
         return rungs;
     }
     below(&mut rungs, failed);

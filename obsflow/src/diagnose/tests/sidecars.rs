@@ -7,7 +7,7 @@ use super::scene::{Scene, evidence, expectation, http};
 use crate::model::event::Outcome;
 use crate::model::exchange::Signal;
 use crate::model::observation::{ConnectFailure, Observation, What};
-use crate::model::verdict::{Export, Leg, VerdictId};
+use crate::model::verdict::{Export, Leg, Rung, RungState, VerdictId};
 use crate::model::workload::Workload;
 
 const UP: &str = "10.100.0.1:4318";
@@ -80,6 +80,8 @@ fn a_broken_upstream_leg_is_the_sidecars() {
     );
     for export in scene.report().exports {
         assert!(evidence(&export).contains("sidecar"), "{}", evidence(&export));
+        // What the sidecar took in better times does not arrive now.
+        assert_ne!(export.rungs.get(Rung::Accepted), RungState::Ok, "{export:?}");
     }
 
     upstream(&mut scene, 700, false);
