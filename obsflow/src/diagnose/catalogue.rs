@@ -57,9 +57,11 @@ pub const ENTRIES: &[Entry] = &[
         rung: Some(Rung::Configured),
         meaning: "The configuration itself is wrong. Some SDKs then send nothing at all, and most say nothing either.",
         fires: "An endpoint without scheme, a variable that nobody expanded, a path that is there twice, a time-out in a \
-                unit that this SDK does not read, an address that nobody can connect to.",
-        quiet: "What arrives all the same: some SDKs take an endpoint without scheme. A time-out in the wrong unit is said \
-                even then, as a warning: it shows on the day the receiver hangs.",
+                unit that this SDK does not read, an address that nobody can connect to; in a container that is proved to \
+                send (its SDK, its agent, a rule of obsflow's configuration), that tries to, or whose replicas do.",
+        quiet: "Containers that nothing says it of: nginx, databases and shells are handed variables, too (`envFrom`), and \
+                are `unknown` or `idle`. What arrives all the same: some SDKs take an endpoint without scheme. A time-out in the \
+                wrong unit is said even then, as a warning: it shows on the day the receiver hangs.",
         reasons: &[
             (
                 "no-scheme",

@@ -1,6 +1,7 @@
 //! Whole stories: what an exporter does, and what is said of it.
 
 mod answers;
+mod configured;
 mod connects;
 mod lookups;
 mod properties;

@@ -46,12 +46,22 @@ fn misconfigured(case: &Case<'_>) -> Option<Finding> {
     let works = accepted.ok.any() && !accepted.rejected.any()
         || !accepted.requests.any() && case.to.is_some_and(|to| to.tls.ok.any());
     let in_time = !matches!(what, Misconfiguration::TimeoutUnit { .. });
-    if works && in_time {
+    if works && in_time || !works && !is_exporter(case) {
         return None;
     }
     let finding =
         Finding::new(VerdictId::Misconfigured, Rung::Configured, case.watched_since()).because(reason(what));
     Some(if works { finding.partly() } else { finding })
+}
+
+/// Whether anything says that it exports, or tries to: a variable is no proof. Namespaces hand theirs to every container
+/// (`envFrom`), to nginx and shells, too, which read none of them.
+fn is_exporter(case: &Case<'_>) -> bool {
+    !case.container.proofs.is_empty()
+        || case.exporter.sent_before.is_some()
+        || case.exporter.accepted.requests.any()
+        || case.container.destinations.iter().any(|to| to.wire.any())
+        || super::silent::siblings(case).is_some()
 }
 
 fn reason(what: &Misconfiguration) -> &'static str {

@@ -175,7 +175,8 @@ fn stop_window(case: &Case<'_>) -> Option<Duration> {
     (working && rhythm).then(|| case.node.silence.max(accepted.gap * 3).max(interval * 2))
 }
 
-fn siblings(case: &Case<'_>) -> Option<(u32, Mono)> {
+/// How many of its replicas send, and when the last of them did.
+pub(super) fn siblings(case: &Case<'_>) -> Option<(u32, Mono)> {
     case.node
         .senders
         .get(&case.container.family)
