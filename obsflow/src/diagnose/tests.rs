@@ -1,10 +1,12 @@
 //! Whole stories: what an exporter does, and what is said of it.
 
 mod answers;
+mod carried;
 mod configured;
 mod connects;
 mod lookups;
 mod properties;
+mod proxied;
 mod quiet;
 mod scene;
 mod sidecars;

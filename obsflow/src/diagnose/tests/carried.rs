@@ -1,0 +1,123 @@
+//! What happens on connections that are open: packets dropped here, and nothing that comes back inside TLS.
+
+use std::time::Duration;
+
+use super::scene::{Scene, addr, drop_seen, evidence, expectation, http};
+use crate::model::event::{Endpoints, Protocol, TcpInfo};
+use crate::model::exchange::{Signal, Tls, TlsOutcome};
+use crate::model::observation::What;
+use crate::model::verdict::{Rung, RungState, VerdictId};
+
+const UP: &str = "10.100.0.1:4318";
+const TRACES: &str = "/v1/traces";
+
+fn connected() -> (Scene, u64) {
+    let mut scene = Scene::empty();
+    scene.expect(vec![expectation("10.100.0.1", 4318, Some(Signal::Traces))]);
+    let cookie = scene.connect(UP);
+    (scene, cookie)
+}
+
+fn dropped(scene: &mut Scene, cookie: u64) {
+    let drop = drop_seen("NETFILTER_DROP", "OUTPUT", Protocol::Tcp);
+    scene.connection(cookie, UP, What::Dropped(Box::new(drop)));
+}
+
+#[test]
+fn packets_of_an_open_connection_that_are_dropped_here() {
+    let (mut scene, cookie) = connected();
+    scene.export_to(cookie, UP, TRACES, http(200)).after(5000);
+    scene.ask(cookie, UP, TRACES);
+    for _ in 0..3 {
+        dropped(&mut scene, cookie);
+        scene.after(2000);
+    }
+    assert_eq!(scene.failures(), [], "it may still be answered");
+    scene.after(6000);
+    let export = scene.export();
+    assert_eq!(export.verdict, VerdictId::Dropped);
+    assert_eq!(export.reason.as_deref(), Some("NETFILTER_DROP"));
+    assert_eq!(export.rungs.get(Rung::Connected), RungState::Failed);
+    let said = evidence(&export);
+    assert!(said.contains("packets of an open connection"), "{said}");
+    assert!(said.contains("OUTPUT"), "{said}");
+}
+
+#[test]
+fn drops_that_the_next_packet_passes_are_nothing() {
+    let (mut scene, cookie) = connected();
+    for _ in 0..10 {
+        let request = scene.ask(cookie, UP, TRACES);
+        dropped(&mut scene, cookie);
+        scene.after(300);
+        scene.answer(cookie, UP, request, http(200)).after(5000);
+    }
+    assert_eq!(scene.failures(), []);
+    assert_eq!(scene.verdict(), VerdictId::Healthy);
+}
+
+fn encrypted(scene: &mut Scene, cookie: u64) {
+    let tls = Tls {
+        sni: None,
+        alpn: Vec::new(),
+        outcome: TlsOutcome::Established,
+        alert: None,
+    };
+    scene.connection(cookie, UP, What::Tls(Box::new(tls)));
+}
+
+fn counted(scene: &mut Scene, cookie: u64, bytes_acked: u64, bytes_received: u64) {
+    let info = TcpInfo {
+        ends: Endpoints {
+            local: addr("10.244.1.5:40000"),
+            remote: addr(UP),
+        },
+        state: 1,
+        unacked: 0,
+        rto: Duration::from_millis(200),
+        rtt: Duration::from_millis(1),
+        backoff: 0,
+        total_retransmits: 0,
+        last_sent: Duration::ZERO,
+        last_received: Duration::ZERO,
+        bytes_acked,
+        bytes_received,
+        not_sent_bytes: 0,
+    };
+    scene.connection(cookie, UP, What::TcpInfo(Box::new(info)));
+}
+
+#[test]
+fn payload_inside_tls_that_nothing_comes_back_for_stalls() {
+    let (mut scene, cookie) = connected();
+    encrypted(&mut scene, cookie);
+    counted(&mut scene, cookie, 900, 3000);
+    scene.after(5000);
+    assert_eq!(scene.verdict(), VerdictId::Healthy);
+    for sent in 1..4 {
+        counted(&mut scene, cookie, 900 + 500 * sent, 3000);
+        scene.after(2000);
+    }
+    assert_eq!(scene.failures(), [], "its time-out has not passed");
+    scene.after(6000);
+    let export = scene.export();
+    assert_eq!(export.verdict, VerdictId::Stalled);
+    let said = evidence(&export);
+    assert!(said.contains("nothing has come back"), "{said}");
+    counted(&mut scene, cookie, 2400, 3100);
+    scene.after(6000);
+    assert_eq!(scene.verdict(), VerdictId::Healthy, "it was answered");
+}
+
+#[test]
+fn payload_inside_tls_that_is_answered_is_healthy() {
+    let (mut scene, cookie) = connected();
+    encrypted(&mut scene, cookie);
+    for turn in 1..20 {
+        counted(&mut scene, cookie, 900 * turn, 3000 + 40 * turn);
+        scene.after(5000);
+    }
+    assert_eq!(scene.failures(), []);
+    scene.after(60_000);
+    assert_eq!(scene.failures(), [], "at rest");
+}
