@@ -73,7 +73,7 @@ impl Diagnoser {
             if joining::lookup_fits(to, lookup) {
                 mine = true;
                 to.wire.add(observation.at);
-                to.dns.search(lookup, observation.at);
+                to.dns.search(lookup, self.node.lost.last(), observation.at);
             }
         }
         if !mine {
@@ -237,7 +237,8 @@ pub(super) fn fact(seen: &DropSeen) -> DropFact {
 }
 
 impl Dns {
-    fn search(&mut self, lookup: &Lookup, at: Mono) {
+    /// A search ended; `lost` is when events were lost last.
+    fn search(&mut self, lookup: &Lookup, lost: Option<Mono>, at: Mono) {
         self.searches.add(at);
         if lookup.outcome == LookupOutcome::Resolved {
             self.ok.add(at);
@@ -251,6 +252,12 @@ impl Dns {
             if !self.addresses.iter().copied().eq(fresh()) {
                 self.addresses = fresh().collect();
             }
+            return;
+        }
+        // Its answer may be among what was lost; if not, the next search tells.
+        if lookup.outcome == LookupOutcome::Unanswered
+            && lost.is_some_and(|lost| at.since(lost) <= lookup.took)
+        {
             return;
         }
         let kind = std::mem::discriminant(&lookup.outcome);

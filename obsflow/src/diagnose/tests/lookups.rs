@@ -153,3 +153,52 @@ fn a_literal_address_is_not_resolved() {
     assert_eq!(export.workload, workload(1).into());
     assert_eq!(addr(UP).port(), export.endpoint.unwrap().port);
 }
+
+#[test]
+fn a_name_that_differs_by_a_letter_is_offered() {
+    let mut scene = Scene::empty();
+    scene.expect(vec![super::scene::expectation(
+        "otel-colector.observability",
+        4318,
+        None,
+    )]);
+    let full = "otel-collector.observability.svc.cluster.local";
+    scene.container = 2;
+    scene.lookup(full, LookupOutcome::Resolved, &["10.96.7.7"]);
+    scene.lookup(
+        "mail-gateway.observability.svc.cluster.local",
+        LookupOutcome::Resolved,
+        &["10.96.7.8"],
+    );
+    scene.container = 1;
+    scene
+        .lookup("otel-colector.observability", LookupOutcome::NxDomain, &[])
+        .after(2000);
+    let export = scene.export();
+    assert_eq!(export.verdict, VerdictId::DnsNxdomain);
+    let advice = export.advice.join("\n");
+    assert!(advice.contains(full) && advice.contains("10.96.7.7"), "{advice}");
+    assert!(!advice.contains("mail-gateway"), "{advice}");
+}
+
+#[test]
+fn an_answer_that_may_be_among_what_was_lost_is_no_timeout() {
+    let mut scene = Scene::traces();
+    // The search took 4 ms.
+    let lost = scene.observation(0, What::Lost { count: 3 });
+    scene.see(&lost);
+    scene
+        .after(2)
+        .lookup("otel.obs", LookupOutcome::Unanswered, &[])
+        .after(2000);
+    assert_eq!(scene.failures(), []);
+    // Nothing was lost in the next.
+    scene
+        .lookup("otel.obs", LookupOutcome::Unanswered, &[])
+        .after(2000);
+    assert_eq!(scene.failures(), [VerdictId::DnsTimeout]);
+    let lost = scene.observation(0, What::Lost { count: 3 });
+    scene.see(&lost);
+    scene.after(2000);
+    assert_eq!(scene.failures(), [VerdictId::DnsTimeout], "that one stands");
+}
