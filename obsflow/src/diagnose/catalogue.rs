@@ -342,8 +342,8 @@ pub const ENTRIES: &[Entry] = &[
         rung: Some(Rung::Configured),
         meaning: "The container is configured and able to export, and not one packet of it is on the wire: no look-up, no \
                   connection.",
-        fires: "Nothing for two intervals, and 150 s unless it was watched from its start; and proof that it sends: an SDK in \
-                the process, replicas that send, exports before. The whole container is silent, not one signal of it.",
+        fires: "Nothing for two intervals and 4 s from its start, or for two intervals and at least 150 s if its start was not \
+                watched; and proof that it sends: an SDK in the process, replicas that send, exports before. The whole container is silent, not one signal of it.",
         quiet: "Containers that only inherit the variables (nginx, pgbouncer); processes with nothing to do; metrics without \
                 instruments; connections older than obsflow; anything on the wire, failures included.",
         reasons: &[],

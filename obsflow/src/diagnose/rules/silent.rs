@@ -97,9 +97,12 @@ pub(super) const SILENT: Rule = Rule {
     },
 };
 
-/// Shortest time to wait for the first export of a process that was watched from its start: programs take seconds to
-/// come up.
-const START_UP: Duration = Duration::from_secs(15);
+/// How long programs that are watched from their start may take to come up, beside their intervals. With a second until
+/// the next tick, silence is said within two intervals and 5 s of exec. Programs with short intervals that take longer to
+/// come up are called silent until they send; in a container's first minute that is `starting`, and raises nothing.
+const START_UP: Duration = Duration::from_secs(4);
+/// Shortest rest of one that sent before that counts as its end.
+const REST: Duration = Duration::from_secs(15);
 /// Requests after which something like a rhythm is known.
 const RHYTHM: u32 = 10;
 /// How lately a container must have done something to be called working.
@@ -160,7 +163,7 @@ fn stop_window(case: &Case<'_>) -> Option<Duration> {
     if case.is_periodic() {
         let window = interval.max(accepted.gap) * 2;
         return Some(if case.container.from_exec && exporter.interval.is_some() {
-            window.max(START_UP)
+            window.max(REST)
         } else {
             window.max(case.node.silence)
         });
@@ -186,18 +189,30 @@ pub(super) fn siblings(case: &Case<'_>) -> Option<(u32, Mono)> {
 
 /// How long a container may be silent from its start on.
 pub(super) fn window(container: &Container, silence: Duration) -> Duration {
-    let intervals = container
+    if container.from_exec {
+        intervals(container) + START_UP
+    } else {
+        intervals(container).max(silence)
+    }
+}
+
+/// Twice the longest interval of its exporters.
+fn intervals(container: &Container) -> Duration {
+    let interval = container
         .exporters
         .iter()
         .filter(|exporter| is_on(exporter))
         .filter_map(|exporter| exporter.interval)
-        .max()
-        .unwrap_or_default()
-        * 2;
+        .max();
+    interval.unwrap_or_default() * 2
+}
+
+/// How long it must have had something to do: its first work comes when it has come up.
+fn working_window(container: &Container, silence: Duration) -> Duration {
     if container.from_exec {
-        intervals.max(START_UP)
+        intervals(container)
     } else {
-        intervals.max(silence)
+        window(container, silence)
     }
 }
 
@@ -228,7 +243,7 @@ fn silent(case: &Case<'_>) -> Option<Finding> {
         return None;
     }
     let at_work = match (container.served, container.can_tell_served) {
-        (Some(served), _) => case.now.since(served) >= window(container, case.node.silence),
+        (Some(served), _) => case.now.since(served) >= working_window(container, case.node.silence),
         (None, true) => container.work.count >= 3,
         (None, false) => true,
     };

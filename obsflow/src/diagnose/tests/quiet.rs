@@ -86,6 +86,21 @@ fn watched_from_its_start_it_is_silent_after_two_intervals() {
 }
 
 #[test]
+fn with_short_intervals_it_is_silent_two_of_them_and_five_seconds_after_its_start() {
+    let mut scene = Scene::empty();
+    let mut container = go(&scene);
+    for expectation in &mut container.expectations {
+        expectation.interval = Duration::from_secs(2);
+    }
+    (container.began, container.from_exec) = (ms(0), true);
+    scene.expect_container(container);
+    scene.until(7000);
+    assert_eq!(scene.failures(), [], "programs take a while to come up");
+    scene.until(9000);
+    assert_eq!(scene.failures(), [VerdictId::Silent, VerdictId::Silent]);
+}
+
+#[test]
 fn one_that_exports_once_a_minute_is_not_silent() {
     let mut scene = Scene::empty();
     let mut container = scene.container_of(vec![expectation("10.100.0.1", 4318, Some(Signal::Metrics))]);
