@@ -2,11 +2,13 @@
 
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, bail};
+use jiff::Timestamp;
 use serde_json::Value;
 
+use crate::example::Examples;
 use crate::lab::Lab;
 use crate::lab::pod::Pod;
 use crate::obsflow::ATTACHED;
@@ -150,6 +152,8 @@ impl fmt::Display for Export {
 pub struct Doctor<'lab> {
     lab: &'lab Lab,
     process: Proc,
+    /// Present when examples are written.
+    examples: Option<Examples>,
     seen: Mutex<Seen>,
 }
 
@@ -162,8 +166,9 @@ struct Seen {
     report: Value,
     /// Its exporters.
     exports: Vec<Export>,
-    /// Everything that was ever said: each exporter once for every verdict, reason and severity it had.
-    history: Vec<Export>,
+    /// Everything that was ever said: each exporter once for every verdict, reason and severity it had, with the time of
+    /// the report that said it first.
+    history: Vec<(Export, Value)>,
     /// Lines that are no reports.
     others: Vec<String>,
 }
@@ -187,8 +192,8 @@ impl Seen {
                     .iter()
                     .all(|field| old.text(field) == export.text(field))
             };
-            if !self.history.iter().any(same) {
-                self.history.push(export.clone());
+            if !self.history.iter().any(|(old, _)| same(old)) {
+                self.history.push((export.clone(), self.report["time"].clone()));
             }
         }
     }
@@ -201,13 +206,19 @@ impl Lab {
     /// # Errors
     /// When it is not built, or ends before it is attached; its own words are part of the error.
     pub fn doctor(&self, args: &[&str]) -> Result<Doctor<'_>> {
-        let mut command = self.obsflow_command("doctor")?;
+        let examples = Examples::start(self)?;
+        let mut command = match &examples {
+            Some(examples) => examples.doctor()?,
+            None => self.obsflow_command("doctor")?,
+        };
         command.args(["--watch", "--all", "-o", "json"]).args(args);
         let process = Proc::start(command)?;
-        let attached = process
-            .err()
-            .find(SOON, |line| line.contains(ATTACHED).then_some(()));
-        if attached.is_none() {
+        let attached = examples.is_some()
+            || process
+                .err()
+                .find(SOON, |line| line.contains(ATTACHED).then_some(()))
+                .is_some();
+        if !attached {
             bail!(
                 "obsflow doctor did not attach: {}",
                 process.err().all().join(" | ")
@@ -216,6 +227,7 @@ impl Lab {
         Ok(Doctor {
             lab: self,
             process,
+            examples,
             seen: Mutex::default(),
         })
     }
@@ -261,16 +273,16 @@ impl Doctor<'_> {
             }
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() || !self.more(&mut seen, left) {
-                let lines = |exports: &[Export]| -> String {
-                    let about = exports.iter().filter(|export| about(export));
-                    about.map(|export| format!("\n  {export}")).collect()
-                };
+                let line = |export: &Export| about(export).then(|| format!("\n  {export}"));
                 bail!(
                     "doctor did not say {what} within {deadline:?}; after {} reports it says:{}\nit said:{}\ncauses: {}\n\
                      other lines: {:?}; stderr: {}",
                     seen.reports,
-                    lines(&seen.exports),
-                    lines(&seen.history),
+                    seen.exports.iter().filter_map(line).collect::<String>(),
+                    seen.history
+                        .iter()
+                        .filter_map(|(said, _)| line(said))
+                        .collect::<String>(),
                     seen.report["causes"],
                     seen.others,
                     self.process.err().all().join(" | ")
@@ -300,12 +312,16 @@ impl Doctor<'_> {
     ) -> Result<Export> {
         let what = format!("{id} of {}", pod.path());
         let about = |export: &Export| export.of(pod);
-        self.until(&what, deadline, about, |exports, _| {
+        let export = self.until(&what, deadline, about, |exports, _| {
             exports
                 .iter()
                 .find(|export| export.of(pod) && export.verdict() == id && like(export))
                 .cloned()
-        })
+        })?;
+        if let Some(examples) = &self.examples {
+            examples.keep(&export)?;
+        }
+        Ok(export)
     }
 
     /// Waits until every exporter of a pod, and there is one, has a verdict that `like` accepts; gives them.
@@ -368,6 +384,18 @@ impl Doctor<'_> {
         seen.exports.iter().filter(|export| like(export)).count()
     }
 
+    /// When it said this verdict of a pod first, by the clock of its report.
+    #[must_use]
+    pub fn said_at(&self, pod: &Pod, verdict: &str) -> Option<SystemTime> {
+        let seen = self.seen();
+        let (_, time) = seen
+            .history
+            .iter()
+            .find(|(said, _)| said.of(pod) && said.verdict() == verdict)?;
+        let time: Timestamp = time.as_str()?.parse().ok()?;
+        Some(time.into())
+    }
+
     /// How many reports it made so far.
     #[must_use]
     pub fn reports(&self) -> usize {
@@ -384,9 +412,9 @@ impl Doctor<'_> {
     pub fn never(&self, what: &str, like: impl Fn(&Export) -> bool) -> Result<()> {
         let mut seen = self.seen();
         while self.more(&mut seen, Duration::ZERO) {}
-        match seen.history.iter().find(|export| like(export)) {
+        match seen.history.iter().find(|(said, _)| like(said)) {
             None => Ok(()),
-            Some(export) => bail!("doctor said {what}: {export}"),
+            Some((export, _)) => bail!("doctor said {what}: {export}"),
         }
     }
 

@@ -9,6 +9,7 @@ pub mod bpf;
 pub mod case;
 pub mod demo;
 pub mod doctor;
+mod example;
 pub mod fault;
 pub mod flow;
 pub mod lab;

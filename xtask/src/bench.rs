@@ -32,7 +32,7 @@ pub(crate) struct Arguments {
     /// Attach to the cgroup above the traffic's instead of the root, beside an obsflow that is there already
     #[arg(long)]
     below_root: bool,
-    /// Measure these parts only: loops, bulk, programs, dns, connections, sustained, replay, process
+    /// Measure these parts only: loops, bulk, programs, dns, connections, sustained, replay, diagnose, verdicts, process
     parts: Vec<String>,
 }
 

@@ -48,6 +48,7 @@ pub(crate) fn floors(report: &Report) -> Vec<Floor> {
     loss(report, &mut all);
     per_event(report, &mut all);
     diagnosed(report, &mut all);
+    verdicts(report, &mut all);
     process(report, &mut all);
     all
 }
@@ -240,6 +241,19 @@ fn diagnosed(report: &Report, all: &mut Vec<Floor>) {
         mib <= 64.0,
         "the state of diagnosis alone, with what was said of those that fail".into(),
     ));
+}
+
+fn verdicts(report: &Report, all: &mut Vec<Floor>) {
+    for told in &report.verdicts {
+        all.push(floor(
+            &format!("the verdict {}", told.verdict),
+            &format!("<= {:.0} s after {}", told.must_s, told.since),
+            format!("{:.1} s, {:.1} s at worst", told.took_s, told.worst_s),
+            told.worst_s <= told.must_s,
+            "from the packet, as tcpdump saw it, to doctor's report; nine exporters at once on two cores"
+                .into(),
+        ));
+    }
 }
 
 fn process(report: &Report, all: &mut Vec<Floor>) {

@@ -1,7 +1,7 @@
 //! `cargo xtask bench`, once everything is built.
 //!
 //! `lab-bench [--quick] [--below-root] [--write FILE] [PART ...]` measures and prints the report; parts are `loops`, `bulk`,
-//! `programs`, `dns`, `connections`, `sustained`, `replay`, `diagnose` and `process`, all of them without any. `lab-bench load ...` is one traffic
+//! `programs`, `dns`, `connections`, `sustained`, `replay`, `diagnose`, `verdicts` and `process`, all of them without any. `lab-bench load ...` is one traffic
 //! loop, which it starts itself.
 
 mod compare;
@@ -17,6 +17,7 @@ mod replay;
 mod report;
 mod table;
 mod traffic;
+mod verdicts;
 mod watcher;
 
 use std::path::PathBuf;
@@ -29,7 +30,7 @@ use crate::place::Place;
 use crate::programs::Programs;
 use crate::report::Report;
 
-const PARTS: [&str; 9] = [
+const PARTS: [&str; 10] = [
     "loops",
     "bulk",
     "programs",
@@ -38,6 +39,7 @@ const PARTS: [&str; 9] = [
     "sustained",
     "replay",
     "diagnose",
+    "verdicts",
     "process",
 ];
 
@@ -111,6 +113,7 @@ fn measure(options: &Options) -> Result<Report> {
         sustained: Vec::new(),
         replayed: Vec::new(),
         diagnosed: None,
+        verdicts: Vec::new(),
         process: process::Process::default(),
         took_s: 0.0,
         quick,
@@ -139,6 +142,9 @@ fn measure(options: &Options) -> Result<Report> {
     }
     if wanted("diagnose") {
         report.diagnosed = Some(diagnose::measure(choose(200_000, 500_000), rounds)?);
+    }
+    if wanted("verdicts") {
+        report.verdicts = verdicts::measure(choose(1, 5) as usize)?;
     }
     if wanted("process") {
         let idle = Duration::from_secs(choose(5, 15));

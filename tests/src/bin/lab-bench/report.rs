@@ -12,6 +12,7 @@ use crate::programs::Programs;
 use crate::replay::Replayed;
 use crate::table::{Table, number, percent};
 use crate::traffic::LOOPS;
+use crate::verdicts::Told;
 
 /// Everything that was measured.
 pub(crate) struct Report {
@@ -31,6 +32,8 @@ pub(crate) struct Report {
     pub(crate) replayed: Vec<Replayed>,
     /// Diagnosis.
     pub(crate) diagnosed: Option<Diagnosed>,
+    /// How long verdicts take.
+    pub(crate) verdicts: Vec<Told>,
     /// The process.
     pub(crate) process: Process,
     /// How long all of it took, in seconds.
