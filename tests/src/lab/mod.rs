@@ -174,9 +174,12 @@ fn make_pods(slot: &Slot, nodes: &[Node], specs: Vec<PodSpec>) -> Result<Vec<Pod
                 node.pod_v6(1)
             ))?;
         }
-        made.push(pod);
+        made.push((pod, spec.host_network));
     }
-    Ok(made)
+    for (pod, _) in made.iter().filter(|(_, on_host)| !on_host) {
+        pod.netns.ready()?;
+    }
+    Ok(made.into_iter().map(|(pod, _)| pod).collect())
 }
 
 fn new_pod(slot: &Slot, node: &Node, spec: &PodSpec, netns: NetNs, host: u16) -> Result<Pod> {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 
 use crate::process;
+use crate::wait;
 
 /// A network namespace.
 #[derive(Clone, Debug)]
@@ -43,6 +44,31 @@ impl NetNs {
         match made.join() {
             Ok(fd) => Ok(Self { fd: Arc::new(fd?) }),
             Err(_) => bail!("the thread that makes a network namespace died"),
+        }
+    }
+
+    /// Waits until IPv6 is up on `eth0`. The kernel readies a new interface when it comes to it, up to a second later, and
+    /// until then nobody's address is found from it: SYNs wait, and are not sent again.
+    ///
+    /// # Errors
+    /// When that takes too long.
+    pub fn ready(&self) -> Result<()> {
+        let fd = Arc::clone(&self.fd);
+        let waited = std::thread::spawn(move || -> Result<()> {
+            rustix::thread::move_into_link_name_space(
+                fd.as_fd(),
+                Some(rustix::thread::LinkNameSpaceType::Network),
+            )?;
+            wait::until("a new interface to be ready", wait::SOON, || {
+                // Its link-local address is made when it is.
+                let addresses = fs::read_to_string("/proc/thread-self/net/if_inet6")?;
+                let mut own = addresses.lines().filter(|line| line.ends_with(" eth0"));
+                Ok(own.any(|line| line.starts_with("fe80")).then_some(()))
+            })
+        });
+        match waited.join() {
+            Ok(waited) => waited,
+            Err(_) => bail!("the thread that looks into a network namespace died"),
         }
     }
 

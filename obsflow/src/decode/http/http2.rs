@@ -85,7 +85,8 @@ impl Streams {
             }
             (Direction::Ingress, Frame::GoAway { last }) => {
                 // These were not looked at, nor will be (RFC 9113, 6.8).
-                for stream in self.open.extract_if(.., |stream| stream.id > *last) {
+                let unseen = |stream: &mut Stream| stream.id > *last && !stream.blurred;
+                for stream in self.open.extract_if(.., unseen) {
                     stream.say(at, Answer::ConnectionEnded { rst: false }, out);
                 }
             }
@@ -101,9 +102,10 @@ impl Streams {
         0
     }
 
-    /// The connection ended: what is open stays unanswered.
+    /// The connection ended: what is open stays unanswered, unless its answer may have been missed.
     pub(super) fn end(&mut self, at: Mono, rst: bool, out: &mut Vec<Said>) {
-        for stream in std::mem::take(&mut self.open) {
+        let open = std::mem::take(&mut self.open);
+        for stream in open.into_iter().filter(|stream| !stream.blurred) {
             stream.say(at, Answer::ConnectionEnded { rst }, out);
         }
     }

@@ -367,6 +367,37 @@ fn frames_that_were_missed_leave_no_guess() {
     );
 }
 
+/// Over its rate, a connection's frames are not told for a while: an answer among them is nobody's, and not missing.
+#[test]
+fn a_stream_whose_answer_may_have_been_missed_is_not_unanswered() {
+    let (mut client, mut server) = (Peer::new(), Peer::new());
+    let hello = [
+        PREFACE.to_vec(),
+        client.ask(1, EXPORT),
+        client.ask(3, EXPORT),
+        client.ask(5, EXPORT),
+    ]
+    .concat();
+    let missed = server.accept(1, &[0; 5]);
+    let seen = server.accept(3, &[0; 5]);
+    let mut conversation = Conversation::default();
+    let mut out = Vec::new();
+    conversation.hear(&segment(0, Egress, 0, &hello), &mut out);
+    conversation.hear(&segment(1, Ingress, 0, SETTINGS), &mut out);
+    let at = (SETTINGS.len() + missed.len()) as u64;
+    conversation.hear(
+        &Segment {
+            h2_frame: true,
+            ..segment(2, Ingress, at, &seen)
+        },
+        &mut out,
+    );
+    conversation.end(&end(false, false, at + seen.len() as u64).unwrap(), &mut out);
+    let unanswered = |answer: &Answer| matches!(answer, Answer::ConnectionEnded { .. });
+    assert!(!answers(&out).iter().any(unanswered), "{out:?}");
+    assert!(!answers(&out).is_empty(), "what was seen is told: {out:?}");
+}
+
 #[test]
 fn streams_that_end_early() {
     let mut client = Peer::new();
