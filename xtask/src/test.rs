@@ -43,7 +43,7 @@ enum Name {
     Doctest,
     /// The scenarios, on this machine's kernel.
     Lab,
-    /// A minute of each fuzz target.
+    /// Half a minute of each fuzz target.
     Fuzz,
     /// The smoke scenario on other kernels.
     Vm,
@@ -63,7 +63,7 @@ impl Name {
             Self::Doctest => doctest(count),
             Self::Lab => lab(count),
             Self::Fuzz => fuzz::run(&fuzz::Arguments {
-                seconds: 60,
+                seconds: 30,
                 target: None,
             }),
             Self::Vm => vm::run(&vm::Arguments::default()),

@@ -154,7 +154,7 @@ fn round() -> Result<Vec<(&'static str, &'static str, f64, f64)>> {
     let _hole = scenario::black_hole(&lab, &away)?;
     let wrong = lab.pod(obsflow_tests::PodSpec::new("observability/wrong").node(1))?;
     let wrong_at = wrong.v4;
-    let _wrong = Collector::run(&lab, wrong, Setup::http(&[WRONG_PATH]).option("http=404"))?;
+    let _wrong = Collector::run(&lab, wrong, Setup::http(&[WRONG_PATH]).option("http=status=404"))?;
     let node = lab.node(0)?.netns.clone();
     let tcp = fault::Transport::Tcp;
     let _broken = [
