@@ -126,7 +126,8 @@ pub trait Sink {
         Ok(())
     }
 
-    /// Telemetry ports to watch from now on besides those watched already; asked for once a second.
+    /// Telemetry ports to watch from now on besides those watched already. Asked for at every turn: a process that has just
+    /// begun connects within the second, and what it says first is not said again.
     fn take_ports(&mut self) -> Vec<u16> {
         Vec::new()
     }
@@ -437,16 +438,10 @@ impl Session {
         if now >= self.next_housekeeping {
             self.next_housekeeping = now.after(HOUSEKEEPING);
             self.housekeeping(now);
-            for port in sink.take_ports() {
-                match self.watch_port(port) {
-                    Ok(true) => tracing::info!("telemetry is sent to port {port}: it is watched, too"),
-                    Ok(false) => {}
-                    Err(error) => tracing::warn!("the telemetry port {port} cannot be watched: {error}"),
-                }
-            }
             sink.look(self);
             batch.ended |= sink.idle()?.is_break();
         }
+        self.watch_wanted(&sink.take_ports());
         batch.records.clear();
         batch.observations.clear();
         batch.records.append(&mut self.made);

@@ -18,16 +18,22 @@ impl Session {
         self.ports.of(port_class::TELEMETRY)
     }
 
-    /// Watches a telemetry port from now on, and connections to it that are open already. False when it was watched.
-    ///
-    /// # Errors
-    /// When the kernel side's maps cannot be written.
-    pub fn watch_port(&mut self, port: u16) -> Result<bool, MapError> {
-        let new = self.ports.add(port, port_class::TELEMETRY)?;
-        if new {
-            self.adopt(&BTreeSet::from([port]));
+    /// Watches the ports that a sink wants, and connections to them that are open already.
+    pub(super) fn watch_wanted(&mut self, ports: &[u16]) {
+        let mut new = BTreeSet::new();
+        for &port in ports {
+            match self.ports.add(port, port_class::TELEMETRY) {
+                Ok(true) => {
+                    tracing::info!("telemetry is sent to port {port}: it is watched, too");
+                    new.insert(port);
+                }
+                Ok(false) => {}
+                Err(error) => tracing::warn!("the telemetry port {port} cannot be watched: {error}"),
+            }
         }
-        Ok(new)
+        if !new.is_empty() {
+            self.adopt(&new);
+        }
     }
 
     /// Watches these telemetry ports and no others. Connections to ports that are watched no more are forgotten; name

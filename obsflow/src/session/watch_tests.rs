@@ -97,8 +97,8 @@ fn ports_join_and_leave_while_programs_run() {
     let old = TcpStream::connect(to).unwrap();
     assert_eq!(attempts(&session, port), 0);
 
-    assert!(session.watch_port(port).unwrap());
-    assert!(!session.watch_port(port).unwrap());
+    session.watch_wanted(&[port]);
+    session.watch_wanted(&[port]);
     assert_eq!(session.watched_ports(), [NOBODYS, port].into());
     let new = TcpStream::connect(to).unwrap();
     assert_eq!(attempts(&session, port), 1);
