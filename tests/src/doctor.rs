@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::example::Examples;
 use crate::lab::Lab;
 use crate::lab::pod::Pod;
-use crate::obsflow::ATTACHED;
+use crate::obsflow::attached;
 use crate::process::Proc;
 use crate::server::otlp::{self, Transport};
 use crate::wait::SOON;
@@ -213,16 +213,9 @@ impl Lab {
         };
         command.args(["--watch", "--all", "-o", "json"]).args(args);
         let process = Proc::start(command)?;
-        let attached = examples.is_some()
-            || process
-                .err()
-                .find(SOON, |line| line.contains(ATTACHED).then_some(()))
-                .is_some();
-        if !attached {
-            bail!(
-                "obsflow doctor did not attach: {}",
-                process.err().all().join(" | ")
-            );
+        // With examples it is the agent that attaches.
+        if examples.is_none() {
+            attached(&process, "obsflow doctor")?;
         }
         Ok(Doctor {
             lab: self,

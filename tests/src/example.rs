@@ -7,11 +7,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use crate::doctor::Export;
 use crate::lab::Lab;
-use crate::obsflow::ATTACHED;
+use crate::obsflow::attached;
 use crate::process::Proc;
 use crate::tool;
 use crate::wait::SOON;
@@ -38,12 +38,7 @@ impl Examples {
         let mut command = lab.obsflow_command("agent")?;
         command.args(["--listen", &server, "--state", "off", "--health", "off"]);
         let agent = Proc::start(command)?;
-        let attached = agent
-            .err()
-            .find(SOON, |line| line.contains(ATTACHED).then_some(()));
-        if attached.is_none() {
-            bail!("obsflow agent did not attach: {}", agent.err().all().join(" | "));
-        }
+        attached(&agent, "obsflow agent")?;
         crate::wait::until("the agent's socket", SOON, || Ok(socket.exists().then_some(())))?;
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/verdicts/examples");
         fs::create_dir_all(&folder)?;

@@ -13,7 +13,18 @@ use crate::process::Proc;
 use crate::{tool, wait};
 
 /// What obsflow says on standard error once every hook is in place.
-pub(crate) const ATTACHED: &str = "attached";
+const ATTACHED: &str = "attached";
+
+/// Waits until a command of obsflow's that watches says that it is attached.
+///
+/// # Errors
+/// When it ends before, or does not say so in time; its own words are part of the error.
+pub(crate) fn attached(process: &Proc, name: &str) -> Result<()> {
+    let said = process
+        .err()
+        .find(wait::SOON, |line| line.contains(ATTACHED).then_some(()));
+    said.with_context(|| format!("{name} did not attach: {}", process.err().all().join(" | ")))
+}
 
 /// A running `obsflow observe --follow -o json`; killed when dropped.
 #[derive(Debug)]
@@ -46,16 +57,7 @@ impl Lab {
             process,
             seen: Mutex::default(),
         };
-        let attached = obsflow
-            .process
-            .err()
-            .find(wait::SOON, |line| line.contains(ATTACHED).then_some(()));
-        if attached.is_none() {
-            bail!(
-                "obsflow did not attach: {}",
-                obsflow.process.err().all().join(" | ")
-            );
-        }
+        attached(&obsflow.process, "obsflow")?;
         Ok(obsflow)
     }
 

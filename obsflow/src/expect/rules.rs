@@ -229,8 +229,7 @@ from_text!(TransportName(Transport), |text| {
         "grpc" => Ok(Transport::Grpc),
         "http/protobuf" => Ok(Transport::HttpProtobuf),
         "http/json" => Ok(Transport::HttpJson),
-        _ => DIALECTS
-            .into_iter()
+        _ => others()
             .find(|dialect| dialect.name() == text)
             .map(Transport::Other)
             .ok_or_else(|| RuleError::Transport(endpoint::shown(text, 64))),
@@ -247,19 +246,14 @@ from_text!(Time(Duration), |text| {
 });
 
 /// Every dialect but OTLP, which has transports of its own.
-const DIALECTS: [Dialect; 8] = [
-    Dialect::RemoteWrite,
-    Dialect::Loki,
-    Dialect::Zipkin,
-    Dialect::Jaeger,
-    Dialect::Faro,
-    Dialect::Pyroscope,
-    Dialect::Splunk,
-    Dialect::Victoria,
-];
+fn others() -> impl Iterator<Item = Dialect> {
+    Dialect::ALL
+        .into_iter()
+        .filter(|dialect| *dialect != Dialect::Otlp)
+}
 
 fn dialects() -> String {
-    DIALECTS.map(Dialect::name).join(", ")
+    others().map(Dialect::name).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]

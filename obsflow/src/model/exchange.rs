@@ -75,6 +75,19 @@ pub enum Dialect {
 }
 
 impl Dialect {
+    /// Every dialect.
+    pub const ALL: [Self; 9] = [
+        Self::Otlp,
+        Self::RemoteWrite,
+        Self::Loki,
+        Self::Zipkin,
+        Self::Jaeger,
+        Self::Faro,
+        Self::Pyroscope,
+        Self::Splunk,
+        Self::Victoria,
+    ];
+
     /// Its name in output.
     #[must_use]
     pub fn name(self) -> &'static str {

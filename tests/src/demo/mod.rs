@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::lab::Lab;
 use crate::lab::pod::Pod;
-use crate::obsflow::ATTACHED;
+use crate::obsflow::attached;
 use crate::process::{self, Proc};
 use crate::tool;
 use crate::wait::SOON;
@@ -60,12 +60,7 @@ impl<'lab> Demo<'lab> {
         fs::create_dir_all(&cgroup)?;
         process::enter(&mut command, None, Some(&cgroup), &[])?;
         let agent = Proc::start(command)?;
-        let attached = agent
-            .err()
-            .find(SOON, |line| line.contains(ATTACHED).then_some(()));
-        if attached.is_none() {
-            bail!("the agent did not attach: {}", agent.err().all().join(" | "));
-        }
+        attached(&agent, "the agent")?;
         Ok(Self {
             lab,
             agent,

@@ -9,18 +9,6 @@ use crate::model::exchange::{Dialect, Signal};
 use crate::model::expectation::{Endpoint, Host, Source, Transport};
 use crate::model::workload::{Workload, WorkloadKind};
 
-const DIALECTS: [Dialect; 9] = [
-    Dialect::Otlp,
-    Dialect::RemoteWrite,
-    Dialect::Loki,
-    Dialect::Zipkin,
-    Dialect::Jaeger,
-    Dialect::Faro,
-    Dialect::Pyroscope,
-    Dialect::Splunk,
-    Dialect::Victoria,
-];
-
 const WORKLOADS: [WorkloadKind; 5] = [
     WorkloadKind::Unknown,
     WorkloadKind::Pod,
@@ -109,7 +97,7 @@ pub(super) fn endpoint_from(endpoint: v1::Endpoint) -> Result<Endpoint, ConvertE
         ("grpc", _) => Transport::Grpc,
         ("http/protobuf", _) => Transport::HttpProtobuf,
         ("http/json", _) => Transport::HttpJson,
-        ("other", Some(name)) => Transport::Other(by_name("dialect", &name, &DIALECTS, Dialect::name)?),
+        ("other", Some(name)) => Transport::Other(by_name("dialect", &name, &Dialect::ALL, Dialect::name)?),
         ("other", None) => return Err(ConvertError::Missing("dialect")),
         ("unknown", _) => Transport::Unknown,
         (other, _) => return Err(ConvertError::unknown("transport", other)),
