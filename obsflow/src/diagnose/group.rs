@@ -59,42 +59,12 @@ pub(super) fn authority(host: &Host, port: u16) -> String {
     format!("{host}:{port}")
 }
 
-/// The name of the workload a pod belongs to, as far as the pod's name tells. Its owner is known to the API server only;
-/// until somebody asks there, what controllers append is taken off again: a ReplicaSet's hash and five characters
-/// (Deployment), five characters (DaemonSet, Job), or an ordinal (StatefulSet). Kubernetes makes the characters from an
-/// alphabet without vowels and without 0, 1 and 3 (`k8s.io/apimachinery/pkg/util/rand`), so words stay.
-pub(super) fn workload_name(workload: &Workload) -> Arc<str> {
-    let Some(pod) = &workload.pod else {
-        let name = workload
-            .unit
-            .as_ref()
-            .or(workload.container.as_ref())
-            .or(workload.cgroup_path.as_ref())
-            .or(workload.container_id.as_ref());
-        return name.map_or_else(|| Arc::from("unknown"), Arc::clone);
-    };
-    let generated = |part: &str| part.bytes().all(|b| b"bcdfghjklmnpqrstvwxz2456789".contains(&b));
-    let Some((front, last)) = pod.rsplit_once('-') else {
-        return Arc::clone(pod);
-    };
-    if !last.is_empty() && last.bytes().all(|b| b.is_ascii_digit()) && last.len() <= 4 {
-        return Arc::from(front);
-    }
-    if last.len() != 5 || !generated(last) {
-        return Arc::clone(pod);
-    }
-    match front.rsplit_once('-') {
-        Some((name, hash)) if (6..=10).contains(&hash.len()) && generated(hash) => Arc::from(name),
-        _ => Arc::from(front),
-    }
-}
-
 /// What replicas have in common: namespace, workload and container.
 pub(super) fn family(workload: &Workload) -> u64 {
     let text = |part: &Option<Arc<str>>| part.clone().unwrap_or_else(|| Arc::from(""));
     Fnv::new()
         .part(&text(&workload.namespace))
-        .part(&workload_name(workload))
+        .part(&workload.name())
         .part(&text(&workload.container))
         .0
 }
@@ -112,7 +82,7 @@ fn subject(export: &Export) -> String {
         },
         // One cause for each workload: another one's silence has its own.
         VerdictId::Silent | VerdictId::Stopped => {
-            let name = workload_name(&export.workload);
+            let name = export.workload.name();
             match &export.workload.namespace {
                 Some(namespace) => format!("{namespace}/{name}"),
                 None => name.to_string(),
@@ -170,7 +140,7 @@ pub(super) fn report(diagnoser: &Diagnoser, exports: Vec<(Export, Option<Arc<str
                     full,
                     "{}/{}",
                     workload.namespace.as_deref().unwrap_or_default(),
-                    workload_name(workload)
+                    workload.name()
                 );
                 members.workloads.insert(full);
                 members.pods.insert(
@@ -224,24 +194,6 @@ fn name_key(workload: &Workload) -> (Option<&str>, Option<&str>, Option<&str>, O
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn of(pod: &str) -> String {
-        let workload = Workload {
-            pod: Some(Arc::from(pod)),
-            ..Workload::default()
-        };
-        workload_name(&workload).to_string()
-    }
-
-    #[test]
-    fn what_controllers_append_is_taken_off() {
-        assert_eq!(of("checkout-7d9c6b5f4d-x2xkq"), "checkout");
-        assert_eq!(of("node-agent-x2xkq"), "node-agent");
-        assert_eq!(of("database-0"), "database");
-        assert_eq!(of("checkout"), "checkout");
-        assert_eq!(of("my-service-alpha"), "my-service-alpha");
-        assert_eq!(of("shop-checkout"), "shop-checkout");
-    }
 
     #[test]
     fn ids_stay_the_same() {

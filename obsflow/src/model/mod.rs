@@ -1,6 +1,7 @@
 //! Plain data that every stage shares. No aya, kube or ratatui types.
 
 pub mod attributed;
+pub mod cluster;
 pub mod event;
 pub mod exchange;
 pub mod expectation;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::cluster::Owner;
 use super::expectation::ContainerKey;
 
 /// A pod's container, a systemd unit, or a plain cgroup. What is not known is `None`, never guessed.
@@ -19,6 +20,8 @@ pub struct Workload {
     pub container_id: Option<Arc<str>>,
     /// Container name.
     pub container: Option<Arc<str>>,
+    /// What runs the pod: its Deployment, StatefulSet …
+    pub owner: Option<Owner>,
     /// systemd unit (`nginx.service`, `session-3.scope`).
     pub unit: Option<Arc<str>>,
     /// Path below the cgroup2 mount.
@@ -32,6 +35,43 @@ impl Workload {
     pub fn container_key(&self) -> Option<ContainerKey> {
         let key = self.container_id.as_ref().or(self.cgroup_path.as_ref())?;
         Some(ContainerKey(Arc::clone(key)))
+    }
+
+    /// The name of the workload that it is a part of: what runs the pod, else what the pod's name tells of that, else the
+    /// unit, container or cgroup.
+    ///
+    /// Controllers append to a pod's name a ReplicaSet's hash and five characters (Deployment), five characters
+    /// (DaemonSet, Job), or an ordinal (StatefulSet): without the owner these are taken off again. Kubernetes makes the
+    /// characters from an alphabet without vowels and without 0, 1 and 3 (`k8s.io/apimachinery/pkg/util/rand`), so
+    /// words stay.
+    #[must_use]
+    pub fn name(&self) -> Arc<str> {
+        if let Some(owner) = &self.owner {
+            return Arc::clone(&owner.name);
+        }
+        let Some(pod) = &self.pod else {
+            let name = self
+                .unit
+                .as_ref()
+                .or(self.container.as_ref())
+                .or(self.cgroup_path.as_ref())
+                .or(self.container_id.as_ref());
+            return name.map_or_else(|| Arc::from("unknown"), Arc::clone);
+        };
+        let generated = |part: &str| part.bytes().all(|b| b"bcdfghjklmnpqrstvwxz2456789".contains(&b));
+        let Some((front, last)) = pod.rsplit_once('-') else {
+            return Arc::clone(pod);
+        };
+        if !last.is_empty() && last.bytes().all(|b| b.is_ascii_digit()) && last.len() <= 4 {
+            return Arc::from(front);
+        }
+        if last.len() != 5 || !generated(last) {
+            return Arc::clone(pod);
+        }
+        match front.rsplit_once('-') {
+            Some((name, hash)) if (6..=10).contains(&hash.len()) && generated(hash) => Arc::from(name),
+            _ => Arc::from(front),
+        }
     }
 }
 
@@ -58,4 +98,40 @@ pub struct Process {
     pub pid: u32,
     /// Name of the process, escaped for display.
     pub name: Arc<str>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(pod: &str) -> String {
+        let workload = Workload {
+            pod: Some(Arc::from(pod)),
+            ..Workload::default()
+        };
+        workload.name().to_string()
+    }
+
+    #[test]
+    fn what_controllers_append_is_taken_off() {
+        assert_eq!(of("checkout-7d9c6b5f4d-x2xkq"), "checkout");
+        assert_eq!(of("node-agent-x2xkq"), "node-agent");
+        assert_eq!(of("database-0"), "database");
+        assert_eq!(of("checkout"), "checkout");
+        assert_eq!(of("my-service-alpha"), "my-service-alpha");
+        assert_eq!(of("shop-checkout"), "shop-checkout");
+    }
+
+    #[test]
+    fn an_owner_that_is_known_counts_more_than_a_name() {
+        let workload = Workload {
+            pod: Some(Arc::from("database-0")),
+            owner: Some(Owner {
+                kind: Arc::from("PostgresCluster"),
+                name: Arc::from("orders"),
+            }),
+            ..Workload::default()
+        };
+        assert_eq!(&*workload.name(), "orders");
+    }
 }

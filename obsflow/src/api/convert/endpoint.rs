@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::super::v1;
 use super::{ConvertError, by_name};
+use crate::model::cluster::Owner;
 use crate::model::exchange::{Dialect, Signal};
 use crate::model::expectation::{Endpoint, Host, Source, Transport};
 use crate::model::workload::{Workload, WorkloadKind};
@@ -51,6 +52,10 @@ pub(super) fn workload_to(workload: &Workload) -> v1::Workload {
         container: text(workload.container.as_ref()),
         unit: text(workload.unit.as_ref()),
         cgroup_path: text(workload.cgroup_path.as_ref()),
+        owner: workload.owner.as_ref().map(|owner| v1::Owner {
+            kind: owner.kind.as_ref().to_owned(),
+            name: owner.name.as_ref().to_owned(),
+        }),
     }
 }
 
@@ -64,6 +69,10 @@ pub(super) fn workload_from(workload: v1::Workload) -> Result<Workload, ConvertE
         container: shared(workload.container),
         unit: shared(workload.unit),
         cgroup_path: shared(workload.cgroup_path),
+        owner: workload.owner.map(|owner| Owner {
+            kind: owner.kind.into(),
+            name: owner.name.into(),
+        }),
     })
 }
 

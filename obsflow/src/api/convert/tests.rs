@@ -10,6 +10,7 @@ use prost::Message as _;
 
 use super::super::v1;
 use super::*;
+use crate::model::cluster::Owner;
 use crate::model::exchange::{Dialect, Signal};
 use crate::model::expectation::{ContainerKey, Endpoint, Host, Source, Transport};
 use crate::model::status::{Events, HookStatus, Ring, Status, TunnelDevice, TunnelTraffic};
@@ -81,17 +82,21 @@ fn workload() -> impl Strategy<Value = Workload> {
         select(kinds),
         [of(text()), of(text()), of(text()), of(text())],
         [of(text()), of(text()), of(text())],
+        of((text(), text()).prop_map(|(kind, name)| Owner { kind, name })),
     )
         .prop_map(
-            |(kind, [namespace, pod, pod_uid, container_id], [container, unit, cgroup_path])| Workload {
-                kind,
-                namespace,
-                pod,
-                pod_uid,
-                container_id,
-                container,
-                unit,
-                cgroup_path,
+            |(kind, [namespace, pod, pod_uid, container_id], [container, unit, cgroup_path], owner)| {
+                Workload {
+                    kind,
+                    namespace,
+                    pod,
+                    pod_uid,
+                    container_id,
+                    container,
+                    owner,
+                    unit,
+                    cgroup_path,
+                }
             },
         )
 }

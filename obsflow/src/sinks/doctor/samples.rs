@@ -42,6 +42,7 @@ pub(super) fn pod(namespace: &str, pod: &str) -> Workload {
         container_id: Some("5d".repeat(32).into()),
         container: Some("app".into()),
         cgroup_path: Some("/kubepods.slice/x".into()),
+        owner: None,
         unit: None,
     }
 }
