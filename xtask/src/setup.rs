@@ -11,6 +11,7 @@ use crate::sh;
 pub(crate) mod apt;
 pub(crate) mod exporters;
 pub(crate) mod linker;
+pub(crate) mod manifests;
 pub(crate) mod rust;
 pub(crate) mod tools;
 
@@ -36,7 +37,13 @@ pub(crate) fn run() -> Result<()> {
         step(tool.name, || tools::ensure(&tool))?;
     }
     step("dependencies", fetch)?;
-    for made in [exporters::PYTHON, exporters::NODE, exporters::GO] {
+    step("kubectl", manifests::kubectl)?;
+    for made in [
+        exporters::PYTHON,
+        exporters::NODE,
+        exporters::GO,
+        manifests::PROMETHEUS,
+    ] {
         step(&format!("{} for the lab", made.name), || exporters::ensure(&made))?;
     }
     Ok(())

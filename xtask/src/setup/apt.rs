@@ -48,10 +48,18 @@ pub(crate) fn ensure(packages: &[Package]) -> Result<Step> {
     if !sh::is_root()? {
         bail!("run `sudo apt-get install -y {names}`, then run this again");
     }
-    apt(&["update", "-q"])?;
+    update()?;
     let install = ["install", "-y", "-q", "--no-install-recommends"];
     apt(&[&install[..], &missing].concat())?;
     Ok(Step::Installed(names))
+}
+
+/// Fetches the lists of packages.
+///
+/// # Errors
+/// When apt fails.
+pub(crate) fn update() -> Result<()> {
+    apt(&["update", "-q"])
 }
 
 fn apt(arguments: &[&str]) -> Result<()> {

@@ -16,12 +16,12 @@ pub(crate) struct Made {
     /// What it is called in the lab and in the cache.
     pub(crate) name: &'static str,
     /// Below `tests/exporters`: it is made again when one of these changes.
-    sources: &'static [&'static str],
+    pub(crate) sources: &'static [&'static str],
     /// What makes it, beyond the packages of the machine (`apt::BASE`).
-    packages: &'static [Package],
-    make: fn(&Path) -> Result<()>,
+    pub(crate) packages: &'static [Package],
+    pub(crate) make: fn(&Path) -> Result<()>,
     /// A program in it and arguments that prove that it works: an interpreter may have gone.
-    works: &'static [&'static str],
+    pub(crate) works: &'static [&'static str],
 }
 
 pub(crate) const PYTHON: Made = Made {
@@ -29,7 +29,11 @@ pub(crate) const PYTHON: Made = Made {
     sources: &["requirements.txt"],
     packages: &[],
     make: python,
-    works: &["bin/python", "-c", "import flask, opentelemetry.sdk"],
+    works: &[
+        "bin/python",
+        "-c",
+        "import flask, kubernetes_validate, opentelemetry.sdk",
+    ],
 };
 
 pub(crate) const NODE: Made = Made {
