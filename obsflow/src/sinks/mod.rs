@@ -3,6 +3,7 @@
 pub mod doctor;
 mod escape;
 mod json;
+pub mod metrics;
 mod observe;
 mod printer;
 mod text;
