@@ -80,6 +80,11 @@ pub struct Injection {
     pub asked: Vec<Inject>,
     /// What shows that it was injected, for a person to read; empty when nothing does.
     pub traces: Vec<Arc<str>>,
+    /// Containers that its annotations `container-names` and `<language>-container-names` name; without any, the operator
+    /// takes the first one.
+    pub containers: Vec<Arc<str>>,
+    /// When somebody wrote what it asks for into the pod itself, if that was after it was made (`managedFields`).
+    pub changed: Option<Timestamp>,
 }
 
 /// An annotation `instrumentation.opentelemetry.io/inject-<language>`.
@@ -214,6 +219,9 @@ pub struct Surroundings {
     pub namespaces: Table<Arc<str>, Annotated>,
     /// Owners of this node's pods, by namespace; those whose annotations ask for nothing are there as well.
     pub owners: Table<(Arc<str>, Owner), Annotated>,
+    /// Since when the operator's webhook for pods is there (a `MutatingWebhookConfiguration` with the path
+    /// `/mutate-v1-pod`); `None` when there is none, or nobody may know.
+    pub injector: Option<Timestamp>,
 }
 
 /// The latest that is known.
