@@ -13,6 +13,7 @@ mod example;
 pub mod fault;
 pub mod flow;
 pub mod lab;
+pub mod manifests;
 pub mod obsflow;
 pub mod process;
 pub mod rewrite;

@@ -8,6 +8,7 @@ mod bench;
 mod build;
 mod demo;
 mod fuzz;
+mod manifests;
 mod setup;
 mod sh;
 mod test;
@@ -33,6 +34,8 @@ enum Task {
     Bench(bench::Arguments),
     /// Show obsflow at work on a small lab on this machine.
     Demo,
+    /// Write the files of deploy/ that are made from others: install.yaml, the dashboard, the Operator's rules.
+    Manifests,
     /// Run the fuzz targets.
     Fuzz(fuzz::Arguments),
     /// Boot Debian's kernels in qemu and check a small scenario on each.
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         Task::Build => build::run(),
         Task::Bench(arguments) => bench::run(&arguments),
         Task::Demo => demo::run(),
+        Task::Manifests => manifests::run(),
         Task::Fuzz(arguments) => fuzz::run(&arguments),
         Task::Vm(arguments) => vm::run(&arguments),
     };
