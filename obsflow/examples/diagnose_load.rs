@@ -175,6 +175,7 @@ impl Pod {
                 proxy: None,
             }],
             unreadable: None,
+            injection: None,
         }))
     }
 

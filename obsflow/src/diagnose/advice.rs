@@ -1,6 +1,8 @@
 //! What to do, from what is known: the most likely first, the catalogue's own words last. Nothing is guessed: names that
 //! are offered resolved on this node, ports that are named are listened on.
 
+mod injection;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -47,6 +49,7 @@ pub(super) fn advise(case: &Case<'_>, finding: &Finding, known: &Known<'_>) -> V
         }
         VerdictId::Refused => refused(case, known, &mut advice),
         VerdictId::Misconfigured => misconfigured(case, &mut advice),
+        VerdictId::InjectionMissing => injection::missing(case, &mut advice),
         VerdictId::Proxied => proxied(case, &mut advice),
         VerdictId::Rejected => rejected(case, finding, &mut advice),
         VerdictId::TlsMismatch => tls_mismatch(case, finding, &mut advice),
@@ -65,7 +68,7 @@ fn place(case: &Case<'_>) -> String {
         Source::OtelConfig(path) => path.to_string(),
         Source::Config => "the exporter's configuration".to_owned(),
         Source::Default(_) => "OTEL_EXPORTER_OTLP_ENDPOINT".to_owned(),
-        Source::Wire => "its configuration".to_owned(),
+        Source::Annotation(_) | Source::Wire => "its configuration".to_owned(),
     }
 }
 

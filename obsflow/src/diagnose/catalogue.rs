@@ -90,6 +90,38 @@ pub const ENTRIES: &[Entry] = &[
         advice: "Remove the variable if it should export.",
     },
     Entry {
+        id: VerdictId::InjectionMissing,
+        title: "an SDK was to be injected, and is not there",
+        rung: Some(Rung::Configured),
+        meaning: "Annotations ask the OpenTelemetry Operator to inject an SDK, and the pod has none: it runs as if nobody had \
+                  asked, and no error is logged anywhere.",
+        fires: "`instrumentation.opentelemetry.io/inject-<language>` with `true` or the name of an Instrumentation, on the \
+                pod, its namespace or its owner, and a pod without anything that the operator injects: no init container, \
+                sidecar, variable or volume of it. The operator looks at pods and their namespaces, once, when a pod is made; \
+                a pod's own value outranks its namespace's. Needs the Kubernetes API.",
+        quiet: "`\"false\"`; containers that export, or have an SDK, all the same: from their image, or injected by hand; pods \
+                that ended. A container younger than a minute, or one that obsflow has not watched for a minute, raises \
+                nothing.",
+        reasons: &[
+            (
+                "annotation-on-owner",
+                "it is on the Deployment (StatefulSet, DaemonSet …) itself instead of its pod template: \
+                 `kubectl annotate deployment` writes it where the operator never looks",
+            ),
+            (
+                "pod-older",
+                "the pod was made before the annotation was written, or before the operator was there",
+            ),
+            (
+                "lost",
+                "the operator was asked in time: it did not run, its webhook failed or leaves the pod out, the \
+                 Instrumentation does not exist, the language is switched off",
+            ),
+        ],
+        advice: "Put the annotation on the pod template (spec.template.metadata.annotations) or the namespace, and make the \
+                 pods anew; where that changes nothing, see the operator's log.",
+    },
+    Entry {
         id: VerdictId::DnsNxdomain,
         title: "no name server knows the name",
         rung: Some(Rung::Resolved),

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use crate::model::exchange::{Alert, Answer, Mismatch, Request, Signal};
 use crate::model::expectation::{ContainerKey, Endpoint, Expectation, Host, SenderProof, Setting, Source};
+use crate::model::injection::NotInjected;
 use crate::model::observation::LookupOutcome;
 use crate::model::time::Mono;
-use crate::model::verdict::Leg;
+use crate::model::verdict::{Leg, Transition};
 use crate::model::workload::Workload;
 
 use super::hysteresis::Held;
@@ -339,6 +340,17 @@ impl Exporter {
         self.accepted.ok.last().or(self.sent_before)
     }
 
+    /// The end of what was said of it, now that it is no more.
+    pub(super) fn closed(self, at: Mono) -> Option<Transition> {
+        let mut export = self.held.opened?;
+        export.flaps = self.held.flaps;
+        Some(Transition {
+            at,
+            export: *export,
+            opened: false,
+        })
+    }
+
     /// Takes over what is known from one that means the same.
     pub(super) fn inherit(&mut self, old: Self) {
         self.accepted = old.accepted;
@@ -362,6 +374,8 @@ pub(super) struct Container {
     pub(super) from_exec: bool,
     pub(super) proofs: Vec<SenderProof>,
     pub(super) unreadable: Option<Arc<str>>,
+    /// An SDK should have been injected and was not.
+    pub(super) injection: Option<Arc<NotInjected>>,
     pub(super) destinations: Vec<Destination>,
     pub(super) exporters: Vec<Exporter>,
     /// What it did besides exporting: look-ups of other names, other connections.
@@ -393,6 +407,7 @@ impl Container {
             from_exec: false,
             proofs: Vec::new(),
             unreadable: None,
+            injection: None,
             destinations: Vec::new(),
             exporters: Vec::new(),
             work: Seen::default(),

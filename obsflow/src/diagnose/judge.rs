@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::model::expectation::Source;
 use crate::model::time::Mono;
 use crate::model::verdict::{Export, Rung, Severity, Transition, VerdictId};
 
@@ -141,8 +142,11 @@ impl Diagnoser {
             held.advised = Some(now);
             held.advice = self.advise(&self.case(container, exporter, now), &finding);
         }
-        // A container that may still come up raises nothing; what still fails when it is old enough does.
-        if held.opened.is_some() || is_young(&self.node, container, now) {
+        // A container that may still come up raises nothing; what still fails when it is old enough does. One without an SDK
+        // of the operator's may have another: what it sends with that comes within a minute.
+        let watched = now.since(self.node.watching_since);
+        let is_early = finding.id == VerdictId::InjectionMissing && watched < self.node.young;
+        if held.opened.is_some() || is_early || is_young(&self.node, container, now) {
             return Some((closes, None));
         }
         let since = (held.since, held.flaps);
@@ -223,6 +227,10 @@ impl Diagnoser {
                     export.flaps = held.flaps;
                     export.last_success = exporter.last_success();
                     exports.push((export, finding.subject.as_deref().map(Arc::from)));
+                    continue;
+                }
+                // What an annotation asks for is a row only while nothing comes of it.
+                if matches!(exporter.source, Source::Annotation(_)) && !finding.id.is_failure() {
                     continue;
                 }
                 let known = held.verdict == Some(finding.id);

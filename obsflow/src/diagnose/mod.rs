@@ -193,7 +193,7 @@ impl Diagnoser {
     pub fn expect(&mut self, change: ExpectationChange, now: Mono) {
         self.clock(now);
         match change {
-            ExpectationChange::Container(expected) => self.expected(*expected),
+            ExpectationChange::Container(expected) => self.expected(*expected, now),
             ExpectationChange::Gone { key, at } => {
                 self.gone.container(&key, at);
                 if let Some(slot) = self.containers.by_key(&key) {
@@ -268,7 +268,7 @@ impl Diagnoser {
     }
 
     /// Replaces what was expected of a container, and keeps what was seen of it.
-    fn expected(&mut self, expected: Expected) {
+    fn expected(&mut self, expected: Expected, now: Mono) {
         let Expected {
             key,
             workload,
@@ -280,6 +280,7 @@ impl Diagnoser {
             proofs,
             expectations,
             unreadable,
+            injection,
         } = expected;
         self.gone.began(Some(&key), cgroup, began);
         if self.gone.has(&key) {
@@ -311,6 +312,7 @@ impl Diagnoser {
         container.from_exec = from_exec;
         container.proofs = proofs;
         container.unreadable = unreadable;
+        container.injection = injection;
         let old = std::mem::take(&mut container.exporters);
         let wanted = expectations.len();
         for expectation in expectations
@@ -320,7 +322,9 @@ impl Diagnoser {
             container.add_expectation(expectation, &mut ports);
         }
         let taken = container.exporters.len();
-        container.keep_old(old);
+        for dropped in container.keep_old(old) {
+            self.transitions.extend(dropped.closed(now));
+        }
         let after = container.exporters.len();
         self.forgotten += wanted.saturating_sub(taken) as u64;
         self.containers.exporters = (self.containers.exporters + after).saturating_sub(before);
@@ -335,14 +339,7 @@ impl Diagnoser {
             return;
         };
         for exporter in container.exporters {
-            if let Some(mut export) = exporter.held.opened {
-                export.flaps = exporter.held.flaps;
-                self.transitions.push(Transition {
-                    at,
-                    export: *export,
-                    opened: false,
-                });
-            }
+            self.transitions.extend(exporter.closed(at));
         }
     }
 }
@@ -389,15 +386,20 @@ impl Container {
         self.exporters.push(exporter);
     }
 
-    /// What was seen of the exporters before, for those that mean the same, and those that nothing configures.
-    fn keep_old(&mut self, old: Vec<Exporter>) {
+    /// What was seen of the exporters before, for those that mean the same, and those that nothing configures. The others,
+    /// which are no more.
+    fn keep_old(&mut self, old: Vec<Exporter>) -> Vec<Exporter> {
+        let mut dropped = Vec::new();
         for exporter in old {
             if let Some(new) = self.exporters.iter_mut().find(|new| new.id == exporter.id) {
                 new.inherit(exporter);
             } else if exporter.is_learned && self.exporters.len() < MAX_EXPORTERS {
                 self.exporters.push(exporter);
+            } else {
+                dropped.push(exporter);
             }
         }
+        dropped
     }
 }
 

@@ -4,6 +4,7 @@ mod answers;
 mod carried;
 mod configured;
 mod connects;
+mod injection;
 mod lookups;
 mod properties;
 mod proxied;

@@ -10,9 +10,11 @@ use std::time::{Duration, Instant};
 use looks::LOADED_AFTER;
 
 use super::Config;
+use super::injection;
 use super::profile::{self, Profile};
 use super::reader::{Outcome, Raw, Reader};
 use super::tracked::{Known, State, Tracked};
+use crate::model::cluster::Cluster;
 use crate::model::expectation::{ContainerKey, ExpectationChange};
 use crate::model::lifecycle::{Lifecycle, Step};
 use crate::model::{Mono, Workload};
@@ -66,6 +68,8 @@ pub struct Expectations {
     loading: BTreeMap<(Mono, ContainerKey), usize>,
     /// Profiles by their fingerprint: replicas share one.
     profiles: HashMap<u64, Weak<Profile>>,
+    /// What the cluster said last.
+    cluster: Arc<Cluster>,
     sweep_at: usize,
     fingerprints: RandomState,
     stats: Stats,
@@ -89,6 +93,7 @@ impl Expectations {
             later: VecDeque::new(),
             loading: BTreeMap::new(),
             profiles: HashMap::new(),
+            cluster: Arc::default(),
             sweep_at: MIN_SWEEP,
             fingerprints: RandomState::new(),
             stats: Stats::default(),
@@ -142,6 +147,7 @@ impl Expectations {
             }
             Entry::Vacant(new) => {
                 let mut tracked = Tracked::new(Arc::clone(&step.workload), step.cgroup, step.at);
+                tracked.injection = injection::missing(&self.cluster, &key.0);
                 tracked.from_exec = listed.is_none();
                 tracked.listed = listed.is_some().then_some(step.at);
                 if step.cgroup != 0 {
@@ -178,6 +184,22 @@ impl Expectations {
             return;
         }
         self.enqueue(step.pid);
+    }
+
+    /// Takes what the cluster says now: annotations may ask for an SDK that a container does not have.
+    pub fn cluster(&mut self, cluster: Arc<Cluster>) {
+        let before = std::mem::replace(&mut self.cluster, cluster);
+        let now = &self.cluster;
+        if Arc::ptr_eq(&before.pods, &now.pods) && Arc::ptr_eq(&before.surroundings, &now.surroundings) {
+            return;
+        }
+        for (key, tracked) in &mut self.containers {
+            let missing = injection::missing(now, &key.0);
+            if tracked.injection != missing {
+                tracked.injection = missing;
+                self.changed.push(key.clone());
+            }
+        }
     }
 
     fn enqueue(&mut self, pid: u32) {

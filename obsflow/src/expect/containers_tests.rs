@@ -579,3 +579,91 @@ fn five_thousand_containers_are_small() {
     println!("{COUNT} containers: {took:?}, {} KiB", grown >> 10);
     assert!(grown < 24 << 20, "{} KiB", grown >> 10);
 }
+
+mod injection {
+    use super::*;
+    use crate::model::cluster::{self, Annotated, Cluster, Owner, Pod, Pods, Surroundings};
+    use crate::model::injection::Why;
+
+    /// One pod with container `c`, whose Deployment is annotated.
+    fn annotated(value: Option<&str>) -> Arc<Cluster> {
+        let owner = Owner {
+            kind: "Deployment".into(),
+            name: "shop".into(),
+        };
+        let pod = Pod {
+            uid: "u".into(),
+            namespace: "apps".into(),
+            name: "shop-x".into(),
+            owner: Some(owner.clone()),
+            containers: vec![cluster::Container {
+                name: "app".into(),
+                id: Some("c".into()),
+                role: cluster::ContainerRole::Main,
+            }],
+            ..Pod::default()
+        };
+        let mut around = Surroundings::default();
+        let asked = value.map(|value| cluster::Inject {
+            language: "python".into(),
+            value: value.into(),
+        });
+        let annotated = Annotated {
+            asked: asked.into_iter().collect(),
+            changed: None,
+        };
+        around.owners.insert(("apps".into(), owner), annotated);
+        Arc::new(Cluster {
+            pods: Arc::new(Pods::new([Arc::new(pod)])),
+            surroundings: Arc::new(around),
+            ..Cluster::default()
+        })
+    }
+
+    fn why(container: &Container) -> Option<Why> {
+        container.injection.as_deref()?.why
+    }
+
+    #[test]
+    fn a_container_without_any_variable_is_said_by_its_annotation() {
+        let proc = Proc::new();
+        let mut it = proc.expectations();
+        proc.process(10, 100, b"HOME=/root\0", "gunicorn run:app");
+        it.on(&exec(seconds(1), "c", 10));
+        assert_eq!(work(&mut it, seconds(1)), []);
+        it.cluster(annotated(Some("true")));
+        let container = one(work(&mut it, seconds(2)));
+        assert_eq!(why(&container), Some(Why::OnOwner));
+        let [expected] = &container.expectations[..] else {
+            panic!("{container:?}");
+        };
+        assert_eq!(expected.source, Source::Annotation("Deployment shop".into()));
+        // Nothing new.
+        it.cluster(annotated(Some("true")));
+        assert_eq!(work(&mut it, seconds(3)), []);
+        // It is taken away.
+        it.cluster(annotated(None));
+        let container = one(work(&mut it, seconds(4)));
+        assert_eq!((container.injection, container.expectations), (None, Vec::new()));
+        assert_eq!(work(&mut it, seconds(5)), []);
+    }
+
+    #[test]
+    fn a_container_that_begins_later_is_looked_up_in_what_is_known() {
+        let proc = Proc::new();
+        let mut it = proc.expectations();
+        it.cluster(annotated(Some("obs/python")));
+        proc.process(10, 100, OTLP, "gunicorn run:app");
+        proc.process(11, 100, b"", "sh");
+        it.on(&exec(seconds(1), "c", 10));
+        it.on(&exec(seconds(1), "another", 11));
+        // Its own exporters are the rows.
+        let container = one(work(&mut it, seconds(1)));
+        assert_eq!(why(&container), Some(Why::OnOwner));
+        let sources: Vec<&Source> = container.expectations.iter().map(|it| &it.source).collect();
+        assert_eq!(
+            sources,
+            [&Source::Environment("OTEL_EXPORTER_OTLP_ENDPOINT".into())]
+        );
+    }
+}

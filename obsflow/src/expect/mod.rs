@@ -1,5 +1,6 @@
 //! What containers are supposed to export, and where: from the environment of their processes, their arguments, the
-//! build information of Go programs, OpenTelemetry's configuration files, and obsflow's own configuration.
+//! build information of Go programs, OpenTelemetry's configuration files, annotations that ask for injection, and obsflow's
+//! own configuration.
 //!
 //! [`Expectations`] follows processes and reads `/proc`, a bounded part of it at a time; everything else here is pure.
 //! What is read is a closed list, said in `docs/privacy.md`. Nothing of an environment is kept beyond what comes of it.
@@ -9,6 +10,7 @@ mod containers;
 mod endpoint;
 mod environment;
 mod go;
+mod injection;
 mod otel_config;
 mod profile;
 mod proxy;

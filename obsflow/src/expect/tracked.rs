@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Language;
+use super::injection;
 use super::profile::Profile;
 use super::rules::Rule;
 use crate::model::expectation::{Container, ContainerKey, SenderProof, Setting};
+use crate::model::injection::NotInjected;
 use crate::model::{Mono, Workload};
 
 /// Processes remembered of a container: enough to find one that tells, and its heirs.
@@ -55,6 +57,8 @@ pub(super) struct Tracked {
     pub(super) listed: Option<Mono>,
     /// An SDK was found among the files that its process has mapped.
     pub(super) loaded: Option<Arc<str>>,
+    /// An SDK should have been injected and was not.
+    pub(super) injection: Option<Arc<NotInjected>>,
     pub(super) reported: Option<Reported>,
     tokens: u32,
     refilled: Mono,
@@ -70,6 +74,7 @@ pub(super) struct Reported {
     from_exec: bool,
     loaded: bool,
     unreadable: Option<Arc<str>>,
+    injection: Option<Arc<NotInjected>>,
 }
 
 impl Tracked {
@@ -82,6 +87,7 @@ impl Tracked {
             from_exec: false,
             listed: None,
             loaded: None,
+            injection: None,
             reported: None,
             tokens: BURST,
             refilled: at,
@@ -180,6 +186,15 @@ impl Tracked {
         })
     }
 
+    /// Whether something is to be said of injection, or no longer is.
+    fn concerns_injection(&self) -> bool {
+        let said = self
+            .reported
+            .as_ref()
+            .is_some_and(|before| before.injection.is_some());
+        said || self.injection.is_some()
+    }
+
     /// What is to be said of it, if that is new.
     pub(super) fn report(&mut self, key: &ContainerKey, rules: &[Rule]) -> Option<Container> {
         let selected: Vec<&Rule> = rules.iter().filter(|rule| rule.selects(&self.workload)).collect();
@@ -198,7 +213,9 @@ impl Tracked {
                     (known, Some(Arc::clone(profile)), Some(Arc::from(OVERWRITTEN)))
                 }
                 (None, Some((known, why))) => (known, None, Some(why)),
-                (None, None) if !selected.is_empty() => (self.processes.first()?, None, None),
+                (None, None) if !selected.is_empty() || self.concerns_injection() => {
+                    (self.processes.first()?, None, None)
+                }
                 (None, None) => return None,
             },
         };
@@ -210,6 +227,7 @@ impl Tracked {
             from_exec: self.from_exec,
             loaded: self.loaded.is_some(),
             unreadable,
+            injection: self.injection.clone(),
         };
         self.say(key, &selected, report)
     }
@@ -225,6 +243,7 @@ impl Tracked {
             began: self.began,
             from_exec: self.from_exec,
             loaded: self.loaded.is_some(),
+            injection: self.injection.clone(),
             ..before
         };
         self.say(key, selected, report)
@@ -248,6 +267,9 @@ impl Tracked {
             proofs.push(SenderProof::Configured);
         }
         expectations.extend(selected.iter().map(|rule| rule.expectation().clone()));
+        if let Some(missing) = self.injection.as_deref().filter(|_| expectations.is_empty()) {
+            expectations.push(injection::expectation(missing));
+        }
         let container = Container {
             key: key.clone(),
             workload: Arc::clone(&self.workload),
@@ -259,6 +281,7 @@ impl Tracked {
             proofs,
             expectations,
             unreadable: report.unreadable.clone(),
+            injection: report.injection.clone(),
         };
         self.reported = Some(report);
         Some(container)
@@ -292,5 +315,6 @@ impl Reported {
             && self.from_exec == other.from_exec
             && self.loaded == other.loaded
             && self.unreadable == other.unreadable
+            && self.injection == other.injection
     }
 }

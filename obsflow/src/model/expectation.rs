@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::exchange::{Dialect, Signal};
+use super::injection::NotInjected;
 use super::time::Mono;
 use super::workload::Workload;
 
@@ -100,6 +101,8 @@ pub enum Source {
     /// that is a Go module it is no reason to miss anything: containerd, kube-apiserver, Prometheus and many more are
     /// built with an exporter that is off unless their own configuration turns it on. An injected agent does export.
     Default(Arc<str>),
+    /// An annotation that asks for injection: what it is on. What would be injected is not known.
+    Annotation(Arc<str>),
     /// Seen on the wire; nothing configures it as far as is known.
     Wire,
 }
@@ -112,6 +115,7 @@ impl fmt::Display for Source {
             Self::OtelConfig(path) => write!(f, "OTEL_CONFIG_FILE {path}"),
             Self::Config => f.write_str("obsflow's configuration"),
             Self::Default(why) => write!(f, "OpenTelemetry's default ({why})"),
+            Self::Annotation(on) => write!(f, "annotation of {on}"),
             Self::Wire => f.write_str("seen on the wire"),
         }
     }
@@ -224,6 +228,8 @@ pub struct Container {
     /// Its environment (or OpenTelemetry's configuration file) could not be read: why, and what that hides. Without
     /// expectations it says only that something may be hidden: servers that give themselves titles are no exporters.
     pub unreadable: Option<Arc<str>>,
+    /// An SDK should have been injected into it, and its pod shows no trace of that.
+    pub injection: Option<Arc<NotInjected>>,
 }
 
 /// What happened to a container's expectations.

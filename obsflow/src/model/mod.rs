@@ -6,6 +6,7 @@ pub mod event;
 pub mod exchange;
 pub mod expectation;
 pub mod flow;
+pub mod injection;
 pub mod lifecycle;
 pub mod observation;
 pub mod probe;

@@ -125,6 +125,8 @@ verdicts! {
     Misconfigured = "misconfigured",
     /// It is switched off.
     Disabled = "disabled",
+    /// An SDK should have been injected and was not.
+    InjectionMissing = "injection-missing",
     /// No name server knows the name.
     DnsNxdomain = "dns-nxdomain",
     /// A name server fails, or knows the name and no address.

@@ -8,10 +8,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use super::{Session, Sink, now};
 use crate::diagnose::{self, Blind, Diagnoser};
 use crate::expect::Expectations;
 use crate::kernel::hooks::{Hook, State};
+use crate::model::cluster::Cluster;
 use crate::model::expectation::ExpectationChange;
 use crate::model::verdict::{Export, Report, Transition};
 use crate::model::{Lifecycle, Mono, Observation, What, Workload};
@@ -70,6 +73,8 @@ pub struct DiagnosisSink<P> {
     publish: P,
     /// What is watched as a whole.
     scope: Scope,
+    /// What the cluster says, where there is one.
+    cluster: Option<watch::Receiver<Arc<Cluster>>>,
     /// Kept to save allocations.
     changes: Vec<ExpectationChange>,
     /// Something came since the last report was made.
@@ -87,6 +92,7 @@ impl<P: Publish> DiagnosisSink<P> {
             diagnoser,
             publish,
             scope: Scope::default(),
+            cluster: None,
             changes: Vec::new(),
             dirty: true,
             said: None,
@@ -102,12 +108,30 @@ impl<P: Publish> DiagnosisSink<P> {
         self
     }
 
+    /// Also judges by what the cluster says: annotations that ask for injection.
+    #[must_use]
+    pub fn following(mut self, cluster: Option<watch::Receiver<Arc<Cluster>>>) -> Self {
+        self.cluster = cluster;
+        self
+    }
+
     /// The end: what there is to say now, and who took what was said before.
     #[must_use]
     pub fn finish(mut self, now: Mono) -> (Report, Diagnoser, P) {
         self.read(now);
         self.diagnoser.tick(now);
         (self.diagnoser.report(now), self.diagnoser, self.publish)
+    }
+
+    /// Takes the latest that is known of the cluster, if that is new.
+    fn look_at_cluster(&mut self) {
+        if let Some(cluster) = &mut self.cluster
+            // Whoever watched may have ended; what was known last is known still.
+            && cluster.has_changed().unwrap_or(false)
+        {
+            let latest = Arc::clone(&cluster.borrow_and_update());
+            self.expectations.cluster(latest);
+        }
     }
 
     /// Reads the processes that wait to be read.
@@ -120,6 +144,7 @@ impl<P: Publish> DiagnosisSink<P> {
     }
 
     fn second(&mut self, now: Mono) -> io::Result<ControlFlow<()>> {
+        self.look_at_cluster();
         self.read(now);
         self.diagnoser.tick(now);
         let transitions = self.diagnoser.take_transitions();

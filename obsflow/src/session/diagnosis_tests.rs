@@ -79,6 +79,7 @@ fn container(endpoint: &str) -> ExpectationChange {
             proxy: None,
         }],
         unreadable: None,
+        injection: None,
     }))
 }
 
@@ -171,4 +172,21 @@ fn what_is_seen_only_in_part_is_left_alone() {
     ] {
         assert!(all.has(&at("/system.slice/nginx.service")));
     }
+}
+
+#[test]
+fn what_the_cluster_says_is_looked_at_when_it_changes() {
+    use crate::model::cluster::Cluster;
+
+    let (publish, latest) = watch::channel(Arc::new(Cluster::default()));
+    let mut sink = sink().following(Some(latest));
+    publish.send_replace(Arc::default());
+    assert!(sink.second(at(0)).unwrap().is_continue());
+    let has_changed = |sink: &DiagnosisSink<Kept>| sink.cluster.as_ref().unwrap().has_changed();
+    assert!(!has_changed(&sink).unwrap());
+    publish.send_replace(Arc::default());
+    assert!(has_changed(&sink).unwrap());
+    // Who watched has ended.
+    drop(publish);
+    assert!(sink.second(at(1)).unwrap().is_continue());
 }

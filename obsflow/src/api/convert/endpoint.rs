@@ -135,6 +135,7 @@ pub(super) fn source_to(source: &Source) -> v1::Source {
         Source::OtelConfig(path) => ("otel-config", Some(path)),
         Source::Config => ("config", None),
         Source::Default(why) => ("default", Some(why)),
+        Source::Annotation(on) => ("annotation", Some(on)),
         Source::Wire => ("wire", None),
     };
     v1::Source {
@@ -157,6 +158,7 @@ pub(super) fn source_from(source: v1::Source) -> Result<Source, ConvertError> {
         "otel-config" => Source::OtelConfig(detail()?),
         "config" => Source::Config,
         "default" => Source::Default(detail()?),
+        "annotation" => Source::Annotation(detail()?),
         "wire" => Source::Wire,
         other => return Err(ConvertError::unknown("source", other)),
     })

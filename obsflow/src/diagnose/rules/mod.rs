@@ -9,6 +9,7 @@ mod configured;
 mod dns;
 mod dropped;
 mod healthy;
+mod injection;
 mod no_endpoints;
 mod protocol;
 mod proxied;
@@ -102,6 +103,7 @@ pub(super) const ORDER: &[Rule] = &[
     proxied::RULE,
     configured::MISCONFIGURED,
     configured::DISABLED,
+    injection::RULE,
     dns::NXDOMAIN,
     dns::FAILURE,
     dns::TIMEOUT,

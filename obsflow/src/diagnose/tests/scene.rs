@@ -122,6 +122,7 @@ impl Scene {
             proofs: vec![SenderProof::LoadedSdk("opentelemetry".into())],
             expectations,
             unreadable: None,
+            injection: None,
         }
     }
 
