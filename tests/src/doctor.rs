@@ -324,10 +324,14 @@ impl Doctor<'_> {
     pub fn every(&self, pod: &Pod, what: &str, like: impl Fn(&Export) -> bool) -> Result<Vec<Export>> {
         let what = format!("{what} of every exporter of {}", pod.path());
         let about = |export: &Export| export.of(pod);
-        self.until(&what, SOON, about, |exports, _| {
+        let found = self.until(&what, SOON, about, |exports, _| {
             let found: Vec<Export> = exports.iter().filter(|export| export.of(pod)).cloned().collect();
             (!found.is_empty() && found.iter().all(&like)).then_some(found)
-        })
+        })?;
+        if let (Some(examples), Some(export)) = (&self.examples, found.first()) {
+            examples.keep(export)?;
+        }
+        Ok(found)
     }
 
     /// Waits until nothing of a pod fails any more and something of it is healthy.
@@ -335,9 +339,17 @@ impl Doctor<'_> {
     /// # Errors
     /// When that takes too long; what is said of the pod is part of the error.
     pub fn healed(&self, pod: &Pod) -> Result<()> {
+        self.healed_within(SOON, pod)
+    }
+
+    /// [`Doctor::healed`] with a deadline of its own.
+    ///
+    /// # Errors
+    /// When it takes longer; what is said of the pod is part of the error.
+    pub fn healed_within(&self, deadline: Duration, pod: &Pod) -> Result<()> {
         let what = format!("that {} is well again", pod.path());
         let about = |export: &Export| export.of(pod);
-        self.until(&what, SOON, about, |exports, _| {
+        self.until(&what, deadline, about, |exports, _| {
             let mut of = exports.iter().filter(|export| export.of(pod)).peekable();
             of.peek()?;
             let (failing, rest): (Vec<_>, Vec<_>) = of.partition(|export| export.is_failure());

@@ -6,7 +6,7 @@ use obsflow_tests::app::{self, App, Env, Injection, Sdk};
 use obsflow_tests::doctor::{Export, RUNGS};
 use obsflow_tests::server::otlp::{Collector, Transport};
 use obsflow_tests::wait::SOON;
-use obsflow_tests::{Doctor, Lab, PodSpec};
+use obsflow_tests::{Doctor, Lab, PodSpec, Proc};
 
 const HOST: &str = "otel-collector.observability";
 const SIGNALS: [&str; 3] = ["traces", "metrics", "logs"];
@@ -166,6 +166,44 @@ fn nothing_to_say() -> Result<()> {
         doctor.every(pod, "idle", |export| {
             export.verdict() == "idle" && export.failed_rung().is_empty()
         })?;
+    }
+    doctor.all_quiet(&pods)?;
+    doctor.stop()
+}
+
+/// What obsflow cannot tell, it does not call a failure: a shell that is handed the namespace's variables, broken ones, and
+/// a process that is older than obsflow and has not sent anything since.
+#[test]
+fn what_cannot_be_told() -> Result<()> {
+    let lab = Lab::new()?;
+    let _collector = Collector::start(&lab, "observability", "otel-collector")?;
+    let pods = lab.pods(vec![
+        "apps/shell".into(),
+        "apps/older".into(),
+        "apps/at-work".into(),
+    ])?;
+    let mut shell = pods[0].command("/bin/sh")?;
+    shell.args(["-c", "read line"]);
+    Env::endpoint(&format!("{HOST}:4318"), Transport::Http).apply(&mut shell);
+    let _shell = Proc::start(shell)?;
+    let env = Env::otlp(HOST, Transport::Http);
+    let _older = App::start(&pods[1], Sdk::Python, &env)?;
+    let mut at_work = App::start(&pods[2], Sdk::Python, &env)?;
+    let doctor = lab.doctor(&[])?;
+    for (pod, why) in [
+        (&pods[1], "nothing of it on the wire yet"),
+        (&pods[0], "nothing says that this process reads it"),
+    ] {
+        let exports = doctor.every(pod, "unknown", |export| export.verdict() == "unknown")?;
+        for export in exports {
+            assert!(export.evidence().contains(why), "{export}");
+            assert_eq!(export.severity(), "unknown", "{export}");
+            assert!(export.failed_rung().is_empty(), "{export}");
+        }
+    }
+    at_work.work(50, &[])?;
+    for signal in SIGNALS {
+        doctor.verdict(&pods[2], "healthy", |export| export.signal() == signal)?;
     }
     doctor.all_quiet(&pods)?;
     doctor.stop()

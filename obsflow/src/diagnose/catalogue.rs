@@ -73,9 +73,18 @@ pub const ENTRIES: &[Entry] = &[
                 "timeout-unit",
                 "`OTEL_EXPORTER_OTLP_TIMEOUT` in milliseconds where the SDK reads seconds",
             ),
-            ("unspecified-address", "`0.0.0.0` or `::`"),
-            ("unknown-scheme", "neither http nor https"),
-            ("unreadable", "not a URL"),
+            (
+                "unspecified-address",
+                "`0.0.0.0` or `::`, and nobody listens in the pod",
+            ),
+            (
+                "unknown-scheme",
+                "neither http nor https, nor a socket of this machine (`unix:`) for gRPC",
+            ),
+            (
+                "unreadable",
+                "not a URL; empty, where the exporter takes that for one (gRPC in Python)",
+            ),
         ],
         advice: "Correct the variable that the evidence names and start the container again.",
     },
@@ -446,9 +455,9 @@ fn parts(entry: &Entry) -> impl Iterator<Item = (&'static str, &'static str)> {
     .filter(|(_, text)| !text.is_empty())
 }
 
-/// The page in Markdown, with an example from the lab where there is one.
+/// The page in Markdown, with an example from the lab.
 #[must_use]
-pub fn markdown(id: VerdictId, example: Option<&str>) -> String {
+pub fn markdown(id: VerdictId, example: &str) -> String {
     let entry = entry(id);
     let mut page = format!("## `{id}`\n\n{}.\n\n{}\n", capital(entry.title), entry.meaning);
     if let Some(rung) = entry.rung {
@@ -463,9 +472,7 @@ pub fn markdown(id: VerdictId, example: Option<&str>) -> String {
             let _ = writeln!(page, "| `{reason}` | {what} |");
         }
     }
-    if let Some(example) = example {
-        let _ = writeln!(page, "\nFrom the lab:\n\n```text\n{}\n```", example.trim_end());
-    }
+    let _ = writeln!(page, "\nFrom the lab:\n\n```text\n{}\n```", example.trim_end());
     page.push('\n');
     page
 }
@@ -503,8 +510,16 @@ mod tests {
         let path = docs.join("verdicts.md");
         let mut wanted = String::from(HEAD);
         for id in VerdictId::ALL {
-            let example = std::fs::read_to_string(docs.join(format!("verdicts/examples/{id}.txt"))).ok();
-            wanted.push_str(&markdown(*id, example.as_deref()));
+            let file = docs.join(format!("verdicts/examples/{id}.txt"));
+            // A verdict without an example is one that no scenario of the lab shows.
+            let example = std::fs::read_to_string(&file)
+                .unwrap_or_else(|error| panic!("{}: {error}; UPDATE_EXAMPLES=1 makes it", file.display()));
+            assert!(
+                example.split_whitespace().any(|word| word == id.name()),
+                "{} does not show {id}",
+                file.display()
+            );
+            wanted.push_str(&markdown(*id, &example));
         }
         let wanted = format!("{}\n", wanted.trim_end());
         if std::env::var_os("UPDATE_DOCS").is_some() {
