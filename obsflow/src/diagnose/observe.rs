@@ -153,7 +153,10 @@ impl Diagnoser {
         match &observation.what {
             What::Attempt => {
                 if let (Some(asked), Some(remote)) = (observation.asked, observation.remote) {
-                    destination.is_redirected = remote.ip().is_loopback() && !asked.ip().is_loopback();
+                    // Whoever asks for the unspecified address asks for this machine.
+                    let asked = asked.ip();
+                    destination.is_redirected =
+                        remote.ip().is_loopback() && !asked.is_loopback() && !asked.is_unspecified();
                 }
                 destination.connects.attempt(observation.cookie, peer, at);
             }

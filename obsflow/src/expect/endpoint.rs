@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::Language;
 use crate::model::exchange::Signal;
-use crate::model::expectation::{Endpoint, Host, Misconfiguration, Transport};
+use crate::model::expectation::{Endpoint, Host, Misconfiguration, Transport, is_local_socket};
 
 /// OTLP over gRPC.
 pub(super) const GRPC_PORT: u16 = 4317;
@@ -16,6 +16,8 @@ pub(super) const GRPC_PORT: u16 = 4317;
 pub(super) const HTTP_PORT: u16 = 4318;
 /// Bytes kept of what was written.
 const MAX_WRITTEN: usize = 256;
+/// Longest path of a request that is remembered: those of longer ones are not read from the wire, either.
+const MAX_PATH: usize = 512;
 /// RFC 1035, 2.3.4.
 const MAX_NAME: usize = 253;
 
@@ -72,6 +74,10 @@ fn parse(text: &str, form: &Form) -> Result<Parsed, Misconfiguration> {
     }
     if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
         return Err(unreadable("it has blanks or control characters in it"));
+    }
+    // gRPC takes it and it works; where it leads to cannot be told from here.
+    if is_local_socket(text) && may_be_grpc(form) {
+        return Ok((None, None));
     }
     let Some((scheme, rest)) = text.split_once("://") else {
         return without_scheme(text, form);
@@ -132,7 +138,7 @@ fn without_scheme(text: &str, form: &Form) -> Result<Parsed, Misconfiguration> {
             scheme @ ("http" | "https") => {
                 return Err(unreadable(&format!("`//` is missing behind `{scheme}:`")));
             }
-            scheme @ ("unix" | "unix-abstract" | "vsock") => {
+            scheme if is_local_socket(text) => {
                 return Err(Misconfiguration::UnknownScheme(Arc::from(scheme)));
             }
             "dns" | "ipv4" | "ipv6" | "passthrough" if may_be_grpc(form) && !is_port(rest) => {
@@ -228,7 +234,7 @@ fn request_path(written: &str, transport: Transport, form: &Form) -> (Option<Arc
         let sent = form
             .signal
             .filter(|_| transport != Transport::Unknown)
-            .map(|signal| Arc::from(format!("{trimmed}{}", path(signal))));
+            .and_then(|signal| bounded(&format!("{trimmed}{}", path(signal))));
         return (sent, ends_with_a_signal(trimmed));
     }
     let doubled = Signal::ALL.iter().any(|signal| {
@@ -237,7 +243,11 @@ fn request_path(written: &str, transport: Transport, form: &Form) -> (Option<Arc
             .is_some_and(ends_with_a_signal)
     });
     let sent = if written.is_empty() { "/" } else { written };
-    (Some(Arc::from(sent)), doubled)
+    (bounded(sent), doubled)
+}
+
+fn bounded(path: &str) -> Option<Arc<str>> {
+    (path.len() <= MAX_PATH).then(|| Arc::from(path))
 }
 
 /// The path of an OTLP/HTTP request.

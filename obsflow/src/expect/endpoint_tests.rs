@@ -192,14 +192,41 @@ fn bad_ones() {
             UnspecifiedAddress,
         ),
         ("http://[::]:4317", GRPC, "http://[::]:4317", UnspecifiedAddress),
-        ("unix:///run/otel.sock", GRPC, "-", scheme("unix")),
-        ("unix:/run/otel.sock", GRPC, "-", scheme("unix")),
-        ("unix-abstract:otel", GRPC, "-", scheme("unix-abstract")),
+        ("unix:///run/otel.sock", HTTP, "-", scheme("unix")),
+        ("unix:/run/otel.sock", HTTP, "-", scheme("unix")),
+        ("unix-abstract:otel", HTTP, "-", scheme("unix-abstract")),
         ("tcp://collector:4317", HTTP, "-", scheme("tcp")),
         ("grpc://collector:4317", HTTP, "-", scheme("grpc")),
     ] {
         assert_eq!(shape(text, &form), (expected.to_owned(), Some(broken)), "{text}");
     }
+}
+
+#[test]
+fn a_path_that_no_request_can_be_read_of_is_not_remembered() {
+    let long = format!("http://collector:4318/{}", "a".repeat(10_000));
+    for form in [HTTP, OWN, UNKNOWN] {
+        assert_eq!(shape(&long, &form), ("http://collector:4318".to_owned(), None));
+    }
+    assert!(written(&long).len() < 300);
+}
+
+#[test]
+fn grpc_may_go_over_a_socket_of_this_machine() {
+    for text in [
+        "unix:///run/otel.sock",
+        "unix:/run/otel.sock",
+        "UNIX:otel.sock",
+        "unix-abstract:otel",
+        "vsock:2:4317",
+    ] {
+        for form in [GRPC, UNKNOWN] {
+            assert_eq!(shape(text, &form), ("-".to_owned(), None), "{text}");
+        }
+    }
+    // A name that only begins so.
+    assert_eq!(shape("http://unix:4317", &GRPC).1, None);
+    assert_eq!(shape("unixes:4317", &GRPC).1, Some(Misconfiguration::NoScheme));
 }
 
 #[test]

@@ -65,6 +65,12 @@ impl<'a> Environment<'a> {
         self.named(name)
     }
 
+    /// Whether a variable is set, to nothing.
+    pub(super) fn is_empty(&self, name: &str) -> bool {
+        let found = self.entries.iter().find(|(key, _)| *key == name.as_bytes());
+        found.is_some_and(|(_, value)| value.is_empty())
+    }
+
     /// The value of a variable that the exporter's own configuration file names for its endpoint.
     pub(super) fn named(&self, name: &str) -> Option<Cow<'a, str>> {
         let (_, value) = self.entries.iter().find(|(key, _)| *key == name.as_bytes())?;
@@ -108,6 +114,8 @@ mod tests {
         let environment = Environment::new(b"PATH=/bin\0OTEL_A=1\0OTEL_B=\0OTEL_C= \0NODE_OPTIONS=--x=y\0");
         assert_eq!(environment.get("OTEL_A").as_deref(), Some("1"));
         assert_eq!(environment.get("OTEL_B"), None);
+        assert!(environment.is_empty("OTEL_B") && !environment.is_empty("OTEL_C"));
+        assert!(!environment.is_empty("OTEL_A") && !environment.is_empty("OTEL_D"));
         assert_eq!(environment.get("OTEL_C"), None);
         assert_eq!(environment.get("NODE_OPTIONS").as_deref(), Some("--x=y"));
         assert!(!environment.overwritten);

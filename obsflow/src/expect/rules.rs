@@ -164,6 +164,7 @@ impl TryFrom<Written> for Rule {
         let reading = endpoint::read(&written.endpoint, &form);
         let shown = endpoint::written(&written.endpoint);
         let why = match &reading.broken {
+            None if reading.endpoint.is_none() => Some("what goes over a socket of this machine is not seen"),
             None => None,
             Some(Misconfiguration::NoScheme) => Some("it has no scheme"),
             Some(Misconfiguration::Unexpanded) => Some("variables are not expanded here"),

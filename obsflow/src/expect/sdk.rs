@@ -30,6 +30,9 @@ const SURELY_MILLISECONDS: f64 = 1000.0;
 /// Nothing is waited for longer; keeps sums of such times within bounds.
 pub(super) const LONGEST: Duration = Duration::from_secs(86_400);
 
+/// The endpoint of all signals.
+const GENERAL: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+
 /// Names looked at in a list of exporters.
 const MAX_SELECTED: usize = 8;
 
@@ -202,7 +205,7 @@ impl Reader<'_, '_> {
         if let Some((text, source)) = own {
             return Some((text, false, source));
         }
-        let (text, source) = self.settings.get("OTEL_EXPORTER_OTLP_ENDPOINT")?;
+        let (text, source) = self.settings.get(GENERAL)?;
         Some((text, true, source))
     }
 
@@ -221,6 +224,14 @@ impl Reader<'_, '_> {
                 let reading = endpoint::read(&text, &Form { is_base, ..form });
                 (reading.endpoint, reading.broken, endpoint::written(&text), source)
             }
+            None if self.is_taken_empty(&form) => (
+                None,
+                Some(Misconfiguration::Unreadable(Arc::from(
+                    "it is empty, and this exporter takes that for an address instead of the default",
+                ))),
+                Arc::from("\"\""),
+                Source::Environment(Arc::from(GENERAL)),
+            ),
             None => {
                 let endpoint = endpoint::default(&form);
                 let written = Arc::from(format!("http://{}:{}", endpoint.host, endpoint.port));
@@ -241,6 +252,14 @@ impl Reader<'_, '_> {
             timeout,
             proxy,
         }
+    }
+
+    /// The specification has an empty variable be as good as none. Python's exporter over gRPC does not know that, and
+    /// has a channel to nowhere (measured: "Failed to create channel to ''").
+    fn is_taken_empty(&self, form: &Form) -> bool {
+        form.language == Language::Python
+            && form.transport == Some(Transport::Grpc)
+            && self.settings.environment.is_empty(GENERAL)
     }
 
     /// Zipkin and Jaeger, selected by name. Their defaults: `OTEL_EXPORTER_ZIPKIN_ENDPOINT` and

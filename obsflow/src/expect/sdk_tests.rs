@@ -515,3 +515,36 @@ fn a_source_is_named() {
         "OpenTelemetry's default (it runs OpenTelemetry's Java agent)"
     );
 }
+
+#[test]
+fn an_empty_endpoint_is_as_good_as_none_but_for_grpc_in_python() {
+    let traces = |more: &str, exe: &str| {
+        let environ = format!("OTEL_TRACES_EXPORTER=otlp OTEL_EXPORTER_OTLP_PROTOCOL={more}");
+        lines(&read(&environ, exe, exe, None))
+    };
+    for (more, exe, expected) in [
+        (
+            "http/protobuf OTEL_EXPORTER_OTLP_ENDPOINT=",
+            "python3.11",
+            "traces http://localhost:4318/v1/traces http on",
+        ),
+        (
+            "grpc OTEL_EXPORTER_OTLP_ENDPOINT=",
+            "node",
+            "traces http://localhost:4317 grpc on",
+        ),
+        ("grpc", "python3.11", "traces http://localhost:4317 grpc on"),
+        (
+            "grpc OTEL_EXPORTER_OTLP_ENDPOINT= OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=http://c:4317",
+            "python3.11",
+            "traces http://c:4317 grpc on",
+        ),
+    ] {
+        assert_eq!(traces(more, exe), [expected], "{more} {exe}");
+    }
+    let broken = traces("grpc OTEL_EXPORTER_OTLP_ENDPOINT=", "python3.11");
+    assert!(
+        broken[0].starts_with("traces - broken Unreadable(\"it is empty"),
+        "{broken:?}"
+    );
+}

@@ -183,6 +183,17 @@ pub enum Setting {
     Broken(Misconfiguration),
 }
 
+/// Whether an endpoint is a socket of this machine that no network carries, as gRPC's names may be: `unix:///path`,
+/// `unix-abstract:name`, `vsock:cid:port`.
+#[must_use]
+pub fn is_local_socket(written: &str) -> bool {
+    let scheme = written.split(':').next().unwrap_or_default();
+    scheme.len() < written.len()
+        && ["unix", "unix-abstract", "vsock"]
+            .iter()
+            .any(|local| scheme.eq_ignore_ascii_case(local))
+}
+
 /// One exporter of a container.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expectation {

@@ -1,7 +1,8 @@
 //! `misconfigured`, `disabled`: what is configured cannot work, not as it is meant, or is switched off.
 //!
 //! What arrives all the same is believed over what is written: some SDKs take an endpoint without scheme, Go's does not
-//! read `OTEL_SDK_DISABLED`. Only a time-out in the wrong unit is wrong while everything works.
+//! read `OTEL_SDK_DISABLED`. Only a time-out in the wrong unit is wrong while everything works. Linux takes the unspecified
+//! address for this machine: it is wrong when nobody listens there.
 
 use super::{Case, Finding, Rule};
 use crate::diagnose::evidence::Told;
@@ -47,6 +48,9 @@ fn misconfigured(case: &Case<'_>) -> Option<Finding> {
         || !accepted.requests.any() && case.to.is_some_and(|to| to.tls.ok.any());
     let in_time = !matches!(what, Misconfiguration::TimeoutUnit { .. });
     if works && in_time || !works && !is_exporter(case) {
+        return None;
+    }
+    if *what == Misconfiguration::UnspecifiedAddress && case.failed_connects().is_none() {
         return None;
     }
     let finding =

@@ -3,7 +3,7 @@
 use super::{Finding, Rule};
 use crate::diagnose::evidence::Told;
 use crate::diagnose::exporter::Destination;
-use crate::model::expectation::Setting;
+use crate::model::expectation::{Misconfiguration, Setting, is_local_socket};
 use crate::model::verdict::{Rung, VerdictId};
 
 pub(super) const RULE: Rule = Rule {
@@ -83,9 +83,15 @@ pub(super) const UNKNOWN: Rule = Rule {
     },
     tells: |case, told| {
         let watched = Told::duration(case.now.since(case.watched_since()));
-        let is_broken = matches!(case.exporter.setting, Setting::Broken(_));
+        let is_broken = matches!(
+            &case.exporter.setting,
+            Setting::Broken(what) if *what != Misconfiguration::UnspecifiedAddress
+        );
         let missing = match case.to {
             _ if is_broken => "what is configured cannot work, and nothing says that this process reads it",
+            None if is_local_socket(&case.exporter.written) => {
+                "it sends over a socket of this machine, not over a network: obsflow does not see what goes there"
+            }
             None => "where it sends to is not known",
             Some(to) if to.connects.ok.any() || to.connects.adopted.any() => {
                 "a connection, and no request on it that could be read"

@@ -280,7 +280,6 @@ fn what_cannot_work_is_misconfigured_and_what_works_is_not() {
         (Misconfiguration::NoScheme, "no-scheme"),
         (Misconfiguration::Unexpanded, "unexpanded"),
         (Misconfiguration::DoubledPath, "doubled-path"),
-        (Misconfiguration::UnspecifiedAddress, "unspecified-address"),
     ] {
         let mut scene = Scene::empty();
         let mut broken = expectation("10.100.0.1", 4318, Some(Signal::Traces));
