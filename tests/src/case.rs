@@ -14,6 +14,10 @@ use crate::server::otlp::{self, Sdk, Transport};
 /// start on a busy machine, and the time a verdict may take.
 pub const AT_ONCE: Duration = Duration::from_secs(25);
 
+/// From an export that its exporter calls a success to the end of a failure: the 5 s that doctor has for it, and as many
+/// for a busy machine.
+const CLOSES: Duration = Duration::from_secs(10);
+
 /// A real exporter of spans that goes on exporting, and the pod it runs in.
 #[derive(Debug)]
 pub struct Case {
@@ -92,6 +96,16 @@ impl Case {
                 |line| line["export"] == how,
             )
             .map(drop)
+    }
+
+    /// Waits until an export comes out well, the first one ever, and then, for no longer than that may take, until doctor
+    /// takes back what it said.
+    ///
+    /// # Errors
+    /// When either takes too long.
+    pub fn heals(&self, doctor: &Doctor<'_>) -> Result<()> {
+        self.exported("ok")?;
+        doctor.healed_within(CLOSES, &self.pod)
     }
 
     /// How many exports came out so, up to now.

@@ -11,7 +11,8 @@ use obsflow_tests::{Case, Lab};
 fn servers_that_say_no() -> Result<()> {
     let lab = Lab::new()?;
     let victoria = Setup::http(&[10_428]).option("paths=victoria");
-    let _victoria = Collector::start_as(&lab, "observability", "victoria-traces", victoria)?;
+    let _victoria = Collector::start_as(&lab, "observability", "victoria-traces", victoria.clone())?;
+    let other = Collector::start_as(&lab, "observability", "victoria-logs", victoria)?;
     let mut ordered = Vec::new();
     for (app, sdk, transport, order, reason) in [
         (
@@ -99,7 +100,7 @@ fn servers_that_say_no() -> Result<()> {
     };
     // VictoriaTraces has a path of its own and says 400 to others; a Collector knows nothing of /v2/traces: 404.
     let mut paths = [
-        path("victoria-traces", 10_428, "", Sdk::Python)?,
+        path("victoria-logs", 10_428, "", Sdk::Python)?,
         path("unauthorized", HTTP, "/v2", Sdk::Rust)?,
     ];
     let mut right = path("victoria-traces", 10_428, "/insert/opentelemetry", Sdk::Python)?;
@@ -119,8 +120,11 @@ fn servers_that_say_no() -> Result<()> {
     for (_, collector, transport, _) in &mut ordered {
         collector.answer(*transport, "ok")?;
     }
-    for (case, ..) in &ordered {
-        doctor.healed(&case.pod)?;
+    // One with the paths that everybody knows takes its place.
+    let _other = other.replaced(&lab, Setup::http(&[10_428]))?;
+    let mended = ordered.iter().map(|(case, ..)| case);
+    for case in mended.chain(&paths[..1]) {
+        case.heals(&doctor)?;
     }
     right.exported("ok")?;
     doctor.quiet(&right.pod)?;

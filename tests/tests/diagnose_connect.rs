@@ -142,7 +142,8 @@ fn there_is_no_way() -> Result<()> {
     let mut no_route = case("apps/no-route", Transport::Http, here.into(), HTTP)?;
     let mut unreachable = case("apps/unreachable", Transport::Grpc, here.into(), GRPC)?;
     // On the pod's own bridge: nobody answers ARP.
-    let mut neighbour = case("apps/neighbour", Transport::Http, lab.node(0)?.nobody()[0], HTTP)?;
+    let nobody = lab.node(0)?.nobody()[0];
+    let mut neighbour = case("apps/neighbour", Transport::Http, nobody, HTTP)?;
     let broken = [
         fault::apply(&no_route.pod.netns, Fault::NoRoute)?,
         fault::apply(&unreachable.pod.netns, Fault::Unreachable(here.into()))?,
@@ -156,8 +157,14 @@ fn there_is_no_way() -> Result<()> {
         assert_eq!(export.rung("resolved"), "not-applicable", "{export}");
     }
     broken.into_iter().try_for_each(fault::Broken::heal)?;
-    doctor.healed(&no_route.pod)?;
-    doctor.healed(&unreachable.pod)?;
+    // Somebody takes the address that nobody had.
+    let late = Collector::start_in(&lab, lab.pod("observability/late")?)?;
+    late.pod
+        .netns
+        .run("ip", &["addr", "add", &format!("{nobody}/32"), "dev", "eth0"])?;
+    for case in [&no_route, &unreachable, &neighbour] {
+        case.heals(&doctor)?;
+    }
     doctor.stop()
 }
 

@@ -22,8 +22,10 @@ fn text(path: &Path) -> &str {
 fn certificates_that_do_not_convince() -> Result<()> {
     let lab = Lab::new()?;
     let authority = Authority::new(&lab, "authority")?;
+    let stranger = Authority::new(&lab, "stranger")?;
     let server = TlsCollector::start(&lab, "otel-tls", &authority, None)?;
-    let strict = TlsCollector::start(&lab, "otel-mtls", &authority, Some(&authority))?;
+    let mut strange = TlsCollector::start(&lab, "otel-strange", &stranger, None)?;
+    let mut strict = TlsCollector::start(&lab, "otel-mtls", &authority, Some(&authority))?;
     let ca = text(&authority.identity.certificate);
     let client = authority.issue("checkout")?;
     let case = |app: &str, to: &TlsCollector, transport| {
@@ -32,8 +34,8 @@ fn certificates_that_do_not_convince() -> Result<()> {
         Case::new(&lab, app, Sdk::Python, transport, &endpoint)
     };
     let mut failing = [
-        case("apps/unknown-http", &server, Transport::Http)?,
-        case("apps/unknown-grpc", &server, Transport::Grpc)?,
+        case("apps/unknown-http", &strange, Transport::Http)?.env(CA, ca),
+        case("apps/unknown-grpc", &strange, Transport::Grpc)?.env(CA, ca),
         case("apps/nobody-http", &strict, Transport::Http)?.env(CA, ca),
         case("apps/nobody-grpc", &strict, Transport::Grpc)?.env(CA, ca),
     ];
@@ -59,7 +61,13 @@ fn certificates_that_do_not_convince() -> Result<()> {
         doctor.verdict(&case.pod, "healthy", |export| {
             export.rung("sent") == "ok" && export.rung("accepted") == "unknown"
         })?;
-        doctor.quiet(&case.pod)?;
+    }
+    doctor.all_quiet(well.iter().map(|case| &case.pod))?;
+    // One gets a certificate of the authority that its clients know, the other takes clients without any.
+    strange.change(&lab, &authority, None)?;
+    strict.change(&lab, &authority, None)?;
+    for case in &failing {
+        case.heals(&doctor)?;
     }
     doctor.stop()
 }
@@ -74,20 +82,41 @@ fn one_side_speaks_tls() -> Result<()> {
         let port = if transport == Transport::Http { HTTP } else { GRPC };
         Case::new(&lab, app, sdk, transport, &format!("{scheme}://{host}:{port}"))
     };
-    let (plain, tls) = (plain.name.as_str(), tls.collector.name.as_str());
+    let (to_plain, to_tls) = (plain.name.as_str(), tls.collector.name.as_str());
+    let ca = text(&authority.identity.certificate);
     let mut cases = [
-        case("apps/tls-to-http", Sdk::Python, Transport::Http, "https", plain)?,
-        case("apps/tls-to-grpc", Sdk::Python, Transport::Grpc, "https", plain)?,
-        case("apps/http-to-tls", Sdk::Python, Transport::Http, "http", tls)?,
-        case("apps/http-to-tls-2", Sdk::Rust, Transport::Http, "http", tls)?,
+        case(
+            "apps/tls-to-http",
+            Sdk::Python,
+            Transport::Http,
+            "https",
+            to_plain,
+        )?
+        .env(CA, ca),
+        case(
+            "apps/tls-to-grpc",
+            Sdk::Python,
+            Transport::Grpc,
+            "https",
+            to_plain,
+        )?
+        .env(CA, ca),
+        case("apps/http-to-tls", Sdk::Python, Transport::Http, "http", to_tls)?,
+        case("apps/http-to-tls-2", Sdk::Rust, Transport::Http, "http", to_tls)?,
         // Go hangs up without a word.
-        case("apps/grpc-to-tls", Sdk::Python, Transport::Grpc, "http", tls)?,
+        case("apps/grpc-to-tls", Sdk::Python, Transport::Grpc, "http", to_tls)?,
     ];
     let doctor = lab.doctor(&[])?;
     cases.iter_mut().try_for_each(Case::start)?;
     for case in &cases {
         let export = case.fails(&doctor, AT_ONCE, "tls-mismatch", "sent")?;
         assert_eq!(export.rung("connected"), "ok", "{export}");
+    }
+    // Each of them becomes what its clients take it for.
+    let _now_tls = TlsCollector::instead_of(&lab, plain, &authority)?;
+    let _now_plain = tls.without_tls(&lab)?;
+    for case in &cases {
+        case.heals(&doctor)?;
     }
     doctor.stop()
 }
@@ -96,19 +125,20 @@ fn one_side_speaks_tls() -> Result<()> {
 fn http_and_grpc_change_places() -> Result<()> {
     let lab = Lab::new()?;
     let collector = Collector::start(&lab, "observability", "otel-collector")?;
-    let case = |app: &str, sdk, transport, port| {
-        let endpoint = format!("http://{}:{port}", collector.name);
+    let other = Collector::start(&lab, "observability", "otel-other")?;
+    let case = |app: &str, sdk, transport, to: &Collector, port| {
+        let endpoint = format!("http://{}:{port}", to.name);
         Case::new(&lab, app, sdk, transport, &endpoint)
     };
     let mut cases = [
-        case("apps/grpc-to-http", Sdk::Python, Transport::Grpc, HTTP)?,
-        case("apps/grpc-to-http-2", Sdk::Rust, Transport::Grpc, HTTP)?,
-        case("apps/http-to-grpc", Sdk::Python, Transport::Http, GRPC)?,
-        case("apps/http-to-grpc-2", Sdk::Rust, Transport::Http, GRPC)?,
+        case("apps/grpc-to-http", Sdk::Python, Transport::Grpc, &other, HTTP)?,
+        case("apps/grpc-to-http-2", Sdk::Rust, Transport::Grpc, &other, HTTP)?,
+        case("apps/http-to-grpc", Sdk::Python, Transport::Http, &other, GRPC)?,
+        case("apps/http-to-grpc-2", Sdk::Rust, Transport::Http, &other, GRPC)?,
     ];
     let mut well = [
-        case("apps/grpc", Sdk::Python, Transport::Grpc, GRPC)?,
-        case("apps/http", Sdk::Python, Transport::Http, HTTP)?,
+        case("apps/grpc", Sdk::Python, Transport::Grpc, &collector, GRPC)?,
+        case("apps/http", Sdk::Python, Transport::Http, &collector, HTTP)?,
     ];
     let doctor = lab.doctor(&[])?;
     cases.iter_mut().chain(&mut well).try_for_each(Case::start)?;
@@ -117,7 +147,12 @@ fn http_and_grpc_change_places() -> Result<()> {
     }
     for case in &well {
         doctor.verdict(&case.pod, "healthy", |export| export.rung("accepted") == "ok")?;
-        doctor.quiet(&case.pod)?;
+    }
+    doctor.all_quiet(well.iter().map(|case| &case.pod))?;
+    // The receiver's ports change places, too.
+    let _swapped = other.replaced(&lab, Setup::on(GRPC, HTTP))?;
+    for case in &cases {
+        case.heals(&doctor)?;
     }
     doctor.never("a reset where protocols differ", |export| {
         export.verdict() == "reset" && cases.iter().any(|case| export.of(&case.pod))

@@ -168,6 +168,19 @@ impl Collector {
         Ok(())
     }
 
+    /// Another kind of receiver takes its place: its pod and its name.
+    ///
+    /// # Errors
+    /// When the receivers do not listen.
+    pub fn replaced(mut self, lab: &Lab, setup: Setup) -> Result<Self> {
+        self.stop();
+        let new = Self::run(lab, self.pod, setup)?;
+        Ok(Self {
+            name: self.name,
+            ..new
+        })
+    }
+
     /// Changes what it answers over HTTP or gRPC: `ok`, `status=503,retry-after=30`, `status=14,times=1`, `partial`, `never`.
     ///
     /// # Errors

@@ -10,10 +10,10 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use crate::Lab;
-use crate::lab::pod::PodSpec;
 use crate::process::Proc;
 use crate::scenario;
 use crate::server::otlp::{Collector, GRPC, HTTP, Setup};
+use crate::wait::SOON;
 
 /// Where the receivers behind the front listen, on its loopback.
 const BEHIND: (u16, u16) = (14_318, 14_317);
@@ -99,7 +99,7 @@ fn make(dir: &Path, name: &str, more: &[&str]) -> Result<Identity> {
 /// A Collector whose ports speak TLS.
 #[derive(Debug)]
 pub struct TlsCollector {
-    _front: Proc,
+    front: Proc,
     /// The receivers, and the name and pod they are known by.
     pub collector: Collector,
 }
@@ -110,53 +110,82 @@ impl TlsCollector {
     /// # Errors
     /// When caddy is missing or does not listen.
     pub fn start(lab: &Lab, app: &str, authority: &Authority, clients: Option<&Authority>) -> Result<Self> {
-        let pod = lab.pod(
-            PodSpec::new(&format!("observability/{app}"))
-                .node(1)
-                .container("otc-container"),
-        )?;
-        let name = format!("{app}.observability.svc.cluster.local");
-        let own = authority.issue(&name)?;
-        let mut collector = Collector::run(lab, pod, Setup::on(BEHIND.0, BEHIND.1))?;
-        let dir = lab.dir().join(format!("{app}.caddy"));
-        fs::create_dir_all(&dir)?;
-        let mut text = format!(
-            "{{\n admin off\n auto_https off\n storage file_system {}\n}}\n",
-            dir.display()
-        );
-        for (port, behind) in [
-            (HTTP, format!("127.0.0.1:{}", BEHIND.0)),
-            (GRPC, format!("h2c://127.0.0.1:{}", BEHIND.1)),
-        ] {
-            let (certificate, key) = (own.certificate.display(), own.key.display());
-            write!(text, "https://:{port} {{\n tls {certificate} {key} {{\n")?;
-            if let Some(clients) = clients {
-                write!(
-                    text,
-                    "  client_auth {{\n   mode require_and_verify\n   trusted_ca_cert_file {}\n  }}\n",
-                    clients.identity.certificate.display()
-                )?;
-            }
-            write!(text, " }}\n reverse_proxy {behind}\n}}\n")?;
-        }
-        let config = dir.join("Caddyfile");
-        fs::write(&config, text)?;
-        let mut command = collector.pod.command("/usr/bin/caddy")?;
-        command
-            .args(["run", "--adapter", "caddyfile", "--config"])
-            .arg(&config)
-            .env("HOME", &dir);
-        let front = Proc::start(command).context("the lab needs caddy")?;
-        for port in [HTTP, GRPC] {
-            let address = SocketAddr::new(collector.pod.v4.into(), port);
-            scenario::listens(&collector.pod, address)
-                .with_context(|| format!("caddy: {}", front.err().all().join(" | ")))?;
-        }
-        lab.dns().add(&name, &collector.pod.ips())?;
-        collector.name = name;
-        Ok(Self {
-            _front: front,
-            collector,
-        })
+        let collector = Collector::start_as(lab, "observability", app, Setup::on(BEHIND.0, BEHIND.1))?;
+        let front = front(lab, &collector, authority, clients)?;
+        Ok(Self { front, collector })
     }
+
+    /// Takes the place of a Collector without TLS.
+    ///
+    /// # Errors
+    /// When caddy is missing or does not listen.
+    pub fn instead_of(lab: &Lab, plain: Collector, authority: &Authority) -> Result<Self> {
+        let collector = plain.replaced(lab, Setup::on(BEHIND.0, BEHIND.1))?;
+        let front = front(lab, &collector, authority, None)?;
+        Ok(Self { front, collector })
+    }
+
+    /// Ends the front and starts it with a certificate of another authority, and with other demands on clients.
+    ///
+    /// # Errors
+    /// When caddy does not listen again.
+    pub fn change(&mut self, lab: &Lab, authority: &Authority, clients: Option<&Authority>) -> Result<()> {
+        self.front.stop(SOON)?;
+        self.front = front(lab, &self.collector, authority, clients)?;
+        Ok(())
+    }
+
+    /// A Collector without TLS takes its place.
+    ///
+    /// # Errors
+    /// When its receivers do not listen.
+    pub fn without_tls(self, lab: &Lab) -> Result<Collector> {
+        drop(self.front);
+        self.collector.replaced(lab, Setup::default())
+    }
+}
+
+/// Caddy before the receivers of a Collector.
+fn front(
+    lab: &Lab,
+    collector: &Collector,
+    authority: &Authority,
+    clients: Option<&Authority>,
+) -> Result<Proc> {
+    let own = authority.issue(&collector.name)?;
+    let dir = lab.dir().join(format!("{}.caddy", collector.pod.uid));
+    fs::create_dir_all(&dir)?;
+    let mut text = format!(
+        "{{\n admin off\n auto_https off\n storage file_system {}\n}}\n",
+        dir.display()
+    );
+    for (port, behind) in [
+        (HTTP, format!("127.0.0.1:{}", BEHIND.0)),
+        (GRPC, format!("h2c://127.0.0.1:{}", BEHIND.1)),
+    ] {
+        let (certificate, key) = (own.certificate.display(), own.key.display());
+        write!(text, "https://:{port} {{\n tls {certificate} {key} {{\n")?;
+        if let Some(clients) = clients {
+            write!(
+                text,
+                "  client_auth {{\n   mode require_and_verify\n   trusted_ca_cert_file {}\n  }}\n",
+                clients.identity.certificate.display()
+            )?;
+        }
+        write!(text, " }}\n reverse_proxy {behind}\n}}\n")?;
+    }
+    let config = dir.join("Caddyfile");
+    fs::write(&config, text)?;
+    let mut command = collector.pod.command("/usr/bin/caddy")?;
+    command
+        .args(["run", "--adapter", "caddyfile", "--config"])
+        .arg(&config)
+        .env("HOME", &dir);
+    let front = Proc::start(command).context("the lab needs caddy")?;
+    for port in [HTTP, GRPC] {
+        let address = SocketAddr::new(collector.pod.v4.into(), port);
+        scenario::listens(&collector.pod, address)
+            .with_context(|| format!("caddy: {}", front.err().all().join(" | ")))?;
+    }
+    Ok(front)
 }
