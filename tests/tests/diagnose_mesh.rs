@@ -8,8 +8,9 @@ use obsflow_tests::doctor::{Doctor, Export};
 use obsflow_tests::lab::pod::PodSpec;
 use obsflow_tests::scenario;
 use obsflow_tests::server::mesh::{Level, Sidecar};
-use obsflow_tests::server::otlp::{Collector, GRPC, HTTP, Sdk, Transport};
-use obsflow_tests::{Case, Lab};
+use obsflow_tests::server::otlp::{Collector, GRPC, HTTP, Sdk, Setup, Transport};
+use obsflow_tests::wait::SOON;
+use obsflow_tests::{Case, Lab, Proc};
 
 /// Waits for what is said of the sidecar's own leg.
 fn upstream(doctor: &Doctor<'_>, case: &Case, verdict: &str) -> Result<Export> {
@@ -90,6 +91,47 @@ fn a_sidecar_that_starts_late() -> Result<()> {
     doctor.healed(&case.pod)?;
     doctor.never("that a pod that still starts is broken", |export| {
         export.of(&case.pod) && export.is_failure() && export.severity() != "starting"
+    })?;
+    doctor.stop()
+}
+
+/// Istio's own tracing speaks Zipkin, and so do the services beside it: no OTLP, another port, the same two legs.
+#[test]
+fn spans_in_zipkin_through_a_sidecar() -> Result<()> {
+    const ZIPKIN: u16 = 9411;
+    let lab = Lab::new()?;
+    let mut jaeger = Collector::start_as(&lab, "istio-system", "zipkin", Setup::http(&[ZIPKIN]))?;
+    let name = "zipkin.istio-system.svc.cluster.local";
+    lab.dns().set(name, &[jaeger.pod.v4.into()])?;
+    let pod = lab.pod("apps/details")?;
+    let mut sidecar = Sidecar::inject(&lab, &pod, &[ZIPKIN], Level::Http)?;
+    sidecar.start()?;
+    let doctor = lab.doctor(&[])?;
+    let script = format!(
+        "while :; do curl -s -m 5 -o /dev/null -H 'content-type: application/json' -d '[{{}}]' \
+         http://{name}:{ZIPKIN}/api/v2/spans; sleep 0.5; done"
+    );
+    let mut command = pod.command("/bin/sh")?;
+    command.args(["-c", &script]);
+    let _service = Proc::start(command)?;
+    jaeger.wait_for(2, SOON, |request| request["signal"] == "zipkin")?;
+    for leg in ["to-sidecar", "sidecar"] {
+        doctor
+            .verdict(&pod, "healthy", |export| {
+                export.text("leg") == leg
+                    && export.signal() == "traces"
+                    && export.endpoint().contains(":9411")
+            })
+            .with_context(|| format!("the leg {leg}"))?;
+    }
+    jaeger.stop();
+    let export = doctor.verdict(&pod, "refused", |export| export.text("leg") == "sidecar")?;
+    assert_eq!(export.failed_rung(), "connected", "{export}");
+    jaeger.restart()?;
+    doctor.healed(&pod)?;
+    doctor.sentinel()?;
+    doctor.never("that the application fails", |export| {
+        export.of(&pod) && export.is_failure() && export.text("leg") != "sidecar"
     })?;
     doctor.stop()
 }

@@ -1,9 +1,12 @@
 //! Nothing on the wire: of those that should export and never did, of those that did and stopped, and of those that
 //! are right to say nothing.
 
+use std::time::{Duration, Instant};
+
 use anyhow::Result;
 use obsflow_tests::app::{self, App, Env, Injection, Sdk};
 use obsflow_tests::server::otlp::{Collector, Setup, Transport};
+use obsflow_tests::wait::SOON;
 use obsflow_tests::{Lab, PodSpec};
 
 const HOST: &str = "otel-collector.observability";
@@ -72,6 +75,59 @@ fn a_service_that_never_exports() -> Result<()> {
         doctor.verdict(&pods[1], "healthy", |export| export.signal() == signal)?;
     }
     doctor.quiet(&pods[1])?;
+    doctor.stop()
+}
+
+/// How long a process that was not watched from its start must be silent.
+const SILENCE: Duration = Duration::from_secs(150);
+
+/// obsflow comes when everything runs already: a service that never exports is called silent when the window is over and
+/// no sooner; one that exports once a minute is seen to; one without anything to do is at rest.
+#[test]
+fn processes_older_than_obsflow() -> Result<()> {
+    let lab = Lab::new()?;
+    let victoria = |port| Setup::http(&[port]).option("paths=victoria");
+    let _metrics = Collector::start_as(&lab, "observability", METRICS, victoria(8428))?;
+    let _traces = Collector::start_as(&lab, "observability", TRACES, victoria(10428))?;
+    let _collector = Collector::start(&lab, "observability", "otel-collector")?;
+    let user = lab.pod(PodSpec::new("users/browser").node(1))?;
+    let pods = lab.pods(vec![
+        "apps/xplane-image-gallery".into(),
+        "apps/twin".into(),
+        "apps/resting".into(),
+    ])?;
+    let once_a_minute = gallery().set("OTEL_METRIC_EXPORT_INTERVAL", "60000");
+    let _services = [
+        app::image_gallery(&pods[0], &once_a_minute, true)?,
+        app::image_gallery(&pods[1], &once_a_minute, false)?,
+    ];
+    let _resting = App::start(&pods[2], Sdk::Node, &Env::otlp(HOST, Transport::Http))?;
+    let _visitors = [
+        app::visitor(&user, &pods[0], 1000)?,
+        app::visitor(&user, &pods[1], 1000)?,
+    ];
+    let before = Instant::now();
+    let doctor = lab.doctor(&[])?;
+    let attached = Instant::now();
+    for pod in [&pods[0], &pods[2]] {
+        doctor.every(pod, "unknown", |export| export.verdict() == "unknown")?;
+    }
+    // Within 5 s after the window, and as many for a busy machine.
+    let late = SILENCE + Duration::from_secs(10);
+    let silent = |left: Duration, signal: &str| {
+        doctor.verdict_within(left, &pods[0], "silent", |export| export.signal() == signal)
+    };
+    let export = silent(late.saturating_sub(attached.elapsed()), "traces")?;
+    let after = before.elapsed();
+    assert!(after >= SILENCE, "said after {after:?}: {export}");
+    assert_eq!(export.failed_rung(), "configured", "{export}");
+    assert!(export.evidence().contains("in 2m3"), "{export}");
+    silent(SOON, "metrics")?;
+    doctor.every(&pods[2], "idle", |export| export.verdict() == "idle")?;
+    for signal in ["traces", "metrics"] {
+        doctor.verdict(&pods[1], "healthy", |export| export.signal() == signal)?;
+    }
+    doctor.all_quiet(&pods[1..])?;
     doctor.stop()
 }
 

@@ -3,17 +3,21 @@
 use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use obsflow::api;
 use obsflow::model::exchange::Signal;
 use obsflow::model::expectation::{Endpoint, Host, Transport};
 use obsflow::model::probe::{Check, Findings, Outcome, Step};
+use obsflow::model::verdict::{Export, VerdictId};
 use obsflow::probe::{self, Limits, Request};
 use obsflow_tests::fault::{self, Fault, Hook};
 use obsflow_tests::server::otlp::{self, Collector, Sdk, Setup};
 use obsflow_tests::server::tls::{Authority, TlsCollector};
-use obsflow_tests::{Lab, Pod, Proc};
+use obsflow_tests::wait::{self, SOON};
+use obsflow_tests::{Lab, Pod, Proc, tool};
 use serde_json::Value;
 
 const NAME: &str = "otel-collector.observability.svc.cluster.local";
@@ -403,6 +407,64 @@ fn doctor_tries_what_would_work() -> Result<()> {
         line["exports"].is_array()
     })?;
     would_work(&report)
+}
+
+/// The same against an agent, over its socket: it is the agent that tries, and the report of its own says nothing of what
+/// it tried.
+#[test]
+fn an_agent_tries_what_would_work() -> Result<()> {
+    let lab = Lab::new()?;
+    let socket = lab.dir().join("agent.sock");
+    let server = format!("unix://{}", socket.display());
+    let mut agent = lab.obsflow_command("agent")?;
+    agent.args(["--listen", &server, "--state", "off", "--health", "off"]);
+    let mut agent = Proc::start(agent)?;
+    wait::until("the agent's socket", SOON, || Ok(socket.exists().then_some(())))?;
+    let pod = lab.pod("apps/checkout")?;
+    let (collector, _exporter) = wrong_port(&lab, &pod)?;
+    let mut asked = api::Client::connect(&server)?;
+    let exports = |agent: &mut api::Client| -> Result<Vec<(String, VerdictId)>> {
+        let exports = agent.report()?.report.exports;
+        let of = |export: &Export| export.workload.pod.as_deref() == Some(pod.name.as_str());
+        let of = exports.into_iter().filter(of);
+        Ok(of.map(|export| (export.id.to_string(), export.verdict)).collect())
+    };
+    let before = wait::until("refused", SOON, || {
+        let exports = exports(&mut asked)?;
+        let refused = exports.iter().any(|(_, verdict)| *verdict == VerdictId::Refused);
+        Ok(refused.then_some(exports))
+    })?;
+    let ask = |output: &str| -> Result<String> {
+        let mut doctor = Command::new(tool::binary("obsflow")?);
+        doctor.args([
+            "doctor",
+            &pod.path(),
+            "--probe",
+            "--server",
+            &server,
+            "-o",
+            output,
+        ]);
+        let output = doctor.output()?;
+        let err = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{err}");
+        Ok(String::from_utf8(output.stdout)?)
+    };
+    would_work(&serde_json::from_str(&ask("json")?)?)?;
+    let table = ask("table")?;
+    assert!(
+        table.contains("use http://http-only.observability:4318/v1/traces"),
+        "{table}"
+    );
+    // What arrived are empty exports, and none of them is the pod's in the agent's eyes.
+    assert!(!collector.received()?.is_empty());
+    for request in collector.received()? {
+        assert_eq!(request["service"].as_str().unwrap_or_default(), "", "{request}");
+    }
+    assert_eq!(exports(&mut asked)?, before);
+    drop(asked);
+    assert_eq!(agent.stop(SOON)?.code(), Some(0), "{:?}", agent.err().all());
+    Ok(())
 }
 
 /// Checks what a report says of the exporter of [`wrong_port`].
