@@ -1,5 +1,7 @@
 //! Raw records to observations: decode, attribute, correlate. One synchronous struct, live and in replays.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::attribute::{self, Attributor};
@@ -7,7 +9,7 @@ use crate::correlate::{self, Correlator};
 use crate::decode::{self, DecodeError};
 use crate::model::event::EventBody;
 use crate::model::lifecycle::{Lifecycle, Step};
-use crate::model::{Attributed, Event, Mono, Observation};
+use crate::model::{Attributed, Event, Mono, Observation, Workload};
 
 /// What went through, since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -121,6 +123,11 @@ impl Pipeline {
     #[must_use]
     pub fn correlation(&self) -> correlate::Counters {
         self.correlator.counters()
+    }
+
+    /// Whose a cgroup is, as far as that is known or can be asked now.
+    pub fn workload_of(&mut self, cgroup: u64, now: Mono) -> Option<Arc<Workload>> {
+        self.attributor.of_cgroup(cgroup, now)
     }
 
     /// Names of pods learned since the last call, for a capture file.

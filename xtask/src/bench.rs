@@ -32,7 +32,7 @@ pub(crate) struct Arguments {
     /// Attach to the cgroup above the traffic's instead of the root, beside an obsflow that is there already
     #[arg(long)]
     below_root: bool,
-    /// Measure these parts only: loops, bulk, programs, dns, connections, sustained, replay, diagnose, verdicts, process
+    /// Measure these parts only: loops, bulk, programs, dns, connections, sustained, replay, diagnose, metrics, verdicts, process
     parts: Vec<String>,
 }
 
@@ -48,7 +48,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     setup::step("tools to compare with", || apt::ensure(PACKAGES))?;
     let obsflow = build::release()?;
     // They make captures and observations up, beside the binary that is measured.
-    build::static_release(&["--example", "sample_capture", "--example", "diagnose_load"])?;
+    build::static_release(&[
+        "--example",
+        "sample_capture",
+        "--example",
+        "diagnose_load",
+        "--example",
+        "metrics_load",
+    ])?;
     let bench = [
         "build",
         "--locked",

@@ -162,6 +162,18 @@ impl Attributor {
         }
     }
 
+    /// Whose a cgroup is: one that is known, removed ones among them for a while, or that the machine knows.
+    pub fn of_cgroup(&mut self, id: u64, now: Mono) -> Option<Arc<Workload>> {
+        self.expire(now);
+        let known = |entry: &&Entry| !matches!(entry.state, State::Unknown(_));
+        if let Some(entry) = self.cgroups.get(&id).filter(known) {
+            return Some(Arc::clone(&entry.workload));
+        }
+        let path = self.machine.as_mut()?.cgroup_path(id)?;
+        self.add_cgroup(id, &path, now);
+        self.cgroups.get(&id).map(|entry| Arc::clone(&entry.workload))
+    }
+
     /// What attribution did so far.
     #[must_use]
     pub fn stats(&self) -> Stats {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::args::LiveArgs;
+use super::args::{LiveArgs, OnOff};
 use crate::expect::Rule;
 
 const EXAMPLES: &str = "\
@@ -35,11 +35,10 @@ pub struct AgentArgs {
     /// Only say whether the flags and the configuration file are good
     #[arg(long, help_heading = "Service")]
     pub check: bool,
-    /// Serve gRPC on a unix socket, for its owner and group, or with tcp://127.0.0.1:PORT on a port of the loopback interface,
-    /// for every process of this machine's network and for kubectl port-forward; can be repeated
+    /// Serve gRPC on a unix socket, for its owner and group; can be repeated
     #[arg(
         long,
-        value_name = "unix:///PATH|tcp://127.0.0.1:PORT",
+        value_name = "unix:///PATH",
         default_value = crate::api::DEFAULT,
         help_heading = "Service"
     )]
@@ -52,6 +51,30 @@ pub struct AgentArgs {
         help_heading = "Service"
     )]
     pub health: String,
+    /// Serve metrics for Prometheus at /metrics here, or off
+    #[arg(
+        long,
+        value_name = "ADDRESS:PORT|off",
+        default_value = "off",
+        help_heading = "Metrics"
+    )]
+    pub metrics: String,
+    /// Give series of workloads a label `pod`: as many times more of them as workloads have pods
+    #[arg(
+        long,
+        value_name = "on|off",
+        value_enum,
+        default_value = "off",
+        hide_possible_values = true,
+        help_heading = "Metrics"
+    )]
+    pub metrics_pod_label: OnOff,
+    /// Serve metrics over TLS with this certificate (PEM, with its chain); read again when it changes
+    #[arg(long, value_name = "FILE", help_heading = "Metrics")]
+    pub metrics_tls_cert: Option<PathBuf>,
+    /// The private key of that certificate (PEM)
+    #[arg(long, value_name = "FILE", help_heading = "Metrics")]
+    pub metrics_tls_key: Option<PathBuf>,
     /// Remember learned destinations, and since when verdicts hold, in this file, or off
     #[arg(
         long,

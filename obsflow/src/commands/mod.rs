@@ -1,7 +1,6 @@
 //! What each command does, once its arguments make sense.
 
 mod agent;
-mod cluster;
 mod doctor;
 mod observe;
 mod probe;

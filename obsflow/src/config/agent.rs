@@ -5,11 +5,57 @@ use std::path::PathBuf;
 
 use super::{ConfigError, Live};
 use crate::api::Address;
-use crate::cli::{AgentArgs, LogFormat};
+use crate::cli::{AgentArgs, LogFormat, OnOff};
 use crate::expect::Rule;
 
 /// What switches something off.
 const OFF: &str = "off";
+
+/// How metrics are served.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    /// Where.
+    pub address: SocketAddr,
+    /// Whether series of workloads have a label `pod`.
+    pub pod_label: bool,
+    /// With which certificate, if any.
+    pub tls: Option<TlsFiles>,
+}
+
+/// Files of a certificate and its key, in PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The certificate and its chain.
+    pub certificate: PathBuf,
+    /// The key.
+    pub key: PathBuf,
+}
+
+impl Metrics {
+    fn new(args: &AgentArgs) -> Result<Option<Self>, ConfigError> {
+        let tls = match (&args.metrics_tls_cert, &args.metrics_tls_key) {
+            (Some(certificate), Some(key)) => Some(TlsFiles {
+                certificate: certificate.clone(),
+                key: key.clone(),
+            }),
+            (None, None) => None,
+            (Some(_), None) => return Err(ConfigError::TlsHalf("--metrics-tls-key")),
+            (None, Some(_)) => return Err(ConfigError::TlsHalf("--metrics-tls-cert")),
+        };
+        if args.metrics == OFF {
+            return Ok(None);
+        }
+        let address = args
+            .metrics
+            .parse()
+            .map_err(|_| ConfigError::Metrics(args.metrics.clone()))?;
+        Ok(Some(Self {
+            address,
+            pod_label: args.metrics_pod_label == OnOff::On,
+            tls,
+        }))
+    }
+}
 
 /// `obsflow agent`
 #[derive(Clone, Debug)]
@@ -20,6 +66,8 @@ pub struct Agent {
     pub listen: Vec<Address>,
     /// Where to say that all is well.
     pub health: Option<SocketAddr>,
+    /// Where to serve metrics.
+    pub metrics: Option<Metrics>,
     /// What to remember, where.
     pub state: Option<PathBuf>,
     /// How to log.
@@ -53,6 +101,7 @@ impl Agent {
             OFF => None,
             text => Some(text.parse().map_err(|_| ConfigError::Health(text.to_owned()))?),
         };
+        let metrics = Metrics::new(&args)?;
         let state = match args.state {
             text if text == OFF => None,
             text if text.is_empty() || text.ends_with('/') => return Err(ConfigError::State(text)),
@@ -63,6 +112,7 @@ impl Agent {
             live: Live::new(args.live, true)?,
             listen,
             health,
+            metrics,
             state,
             log_format: args.log_format,
             rules: args.rules,

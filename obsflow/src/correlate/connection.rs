@@ -12,7 +12,7 @@ use super::names::Names;
 use super::owner::{Ends, Owner};
 use crate::decode::dns::stream::DnsStream;
 use crate::decode::http::{Conversation, Said};
-use crate::model::event::{Close, Direction, Endpoints, Outcome, PacketDrop, TcpInfo, TcpState};
+use crate::model::event::{Close, Direction, Endpoints, Outcome, PacketDrop, TcpInfo};
 use crate::model::observation::{ConnectFailure, ConnectionEnd, DropSeen, Observation, What};
 use crate::model::time::Mono;
 
@@ -115,7 +115,7 @@ impl Connections {
         &mut self,
         owner: Owner,
         ends: Ends,
-        state: TcpState,
+        what: What,
         names: &Names,
         at: Mono,
     ) -> Option<Observation> {
@@ -123,7 +123,7 @@ impl Connections {
             return None;
         }
         let ends = named(&owner, ends, names, at);
-        let observation = owner.observe(at, ends.clone(), What::Adopted { state });
+        let observation = owner.observe(at, ends.clone(), what);
         self.insert(owner, ends);
         Some(observation)
     }

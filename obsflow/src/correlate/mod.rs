@@ -265,11 +265,16 @@ impl Correlator {
                 ends,
                 state,
                 comm: _,
-                bytes_acked: _,
-                bytes_received: _,
+                bytes_acked,
+                bytes_received,
             } => {
                 let ends = Ends::new(ends, None);
-                out.extend(self.connections.adopt(owner, ends, state, &self.names, at));
+                let what = What::Adopted {
+                    state,
+                    bytes_acked,
+                    bytes_received,
+                };
+                out.extend(self.connections.adopt(owner, ends, what, &self.names, at));
             }
             EventBody::TcpInfo(info) => out.push(self.connections.tcp_info(owner, info, &self.names, at)),
             EventBody::Name { of, text } => self.recorded.learn(of, &text),

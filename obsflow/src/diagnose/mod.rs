@@ -13,7 +13,7 @@ mod evidence;
 mod exporter;
 pub mod facts;
 mod gone;
-pub(crate) mod group;
+mod group;
 mod hysteresis;
 mod joining;
 mod judge;

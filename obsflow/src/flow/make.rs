@@ -471,7 +471,7 @@ fn fill(ext: &mut Extensions, what: &What) {
             ext.syn_retransmits = Some(failure.syn_retransmits);
             ext.drop = failure.drop.as_ref().map(drop_ext);
         }
-        What::Adopted { state } => ext.tcp_state = summary::tcp_state(*state),
+        What::Adopted { state, .. } => ext.tcp_state = summary::tcp_state(*state),
         What::TcpInfo(info) => {
             ext.tcp_state = summary::tcp_state(info.state);
             ext.bytes_sent = Some(info.bytes_acked);

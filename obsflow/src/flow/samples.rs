@@ -331,7 +331,11 @@ pub(crate) fn all() -> Vec<Observation> {
                 refusal: None,
                 is_guess: false,
             }),
-            What::Adopted { state: 1 },
+            What::Adopted {
+                state: 1,
+                bytes_acked: 0,
+                bytes_received: 0,
+            },
             What::TcpInfo(Box::new(info())),
             What::Dropped(Box::new(drop_seen("NETFILTER_DROP", Some(Direction::Egress)))),
             What::Lost { count: 12 },

@@ -71,7 +71,7 @@ fn write(out: &mut String, o: &Observation) -> fmt::Result {
         What::Exchange(exchange) => http::exchange(out, exchange)?,
         What::Tls(tls) => http::tls(out, tls)?,
         What::Mismatch(mismatch) => http::mismatch(out, *mismatch)?,
-        What::Adopted { state } => {
+        What::Adopted { state, .. } => {
             write!(out, "connected before obsflow started; state {}", State(*state))?;
         }
         What::TcpInfo(info) => tcp_info(out, info)?,

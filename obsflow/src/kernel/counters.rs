@@ -1,6 +1,6 @@
 //! Reads the kernel side's exact counters. They never passed through the ring.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use aya::maps::{Array, MapData, PerCpuArray, PerCpuHashMap};
 use aya::{Ebpf, Pod};
@@ -66,6 +66,27 @@ impl Stats {
     #[must_use]
     pub fn lost_total(&self) -> u64 {
         self.lost.values().sum()
+    }
+}
+
+/// What the counter maps hold at one moment.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Counts {
+    /// See [`CounterMaps::dns`].
+    pub dns: BTreeMap<(u64, u32), u64>,
+    /// See [`CounterMaps::connections`].
+    pub connections: BTreeMap<(u64, u16, u16), u64>,
+    /// See [`CounterMaps::tunnels`].
+    pub tunnels: Vec<(TunnelKey, TunnelCount)>,
+}
+
+impl Counts {
+    /// Every cgroup in them.
+    #[must_use]
+    pub fn cgroups(&self) -> BTreeSet<u64> {
+        let dns = self.dns.keys().map(|(cgroup, _)| *cgroup);
+        dns.chain(self.connections.keys().map(|(cgroup, ..)| *cgroup))
+            .collect()
     }
 }
 
@@ -143,17 +164,61 @@ impl CounterMaps {
         self.live.set(live::TAKEN, before.wrapping_add(1), 0)
     }
 
-    /// Connections by cgroup, port and outcome. `FAILED` is what was asked for and never became an attempt, among it
-    /// the connect that is being made at this very moment.
+    /// Everything.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        Counts {
+            dns: self.dns(),
+            connections: self.connections(),
+            tunnels: self.tunnels(),
+        }
+    }
+
+    /// Forgets what was counted for these cgroups, so that the maps do not fill with cgroups that are gone.
+    pub fn forget(&mut self, cgroups: &HashSet<u64>) {
+        let ours = |cgroup: u64| cgroups.contains(&cgroup);
+        let dns: Vec<_> = self
+            .dns
+            .keys()
+            .flatten()
+            .filter(|key| ours(key.0.cgroup))
+            .collect();
+        for key in dns {
+            // Nobody else removes keys: one that is not there any more is as good.
+            let _ = self.dns.remove(&key);
+        }
+        let connections: Vec<_> = self
+            .connections
+            .keys()
+            .flatten()
+            .filter(|key| ours(key.0.cgroup))
+            .collect();
+        for key in connections {
+            let _ = self.connections.remove(&key);
+        }
+    }
+
+    /// Connections by cgroup, port and outcome. `FAILED` is what was asked for and never became an attempt.
     #[must_use]
     pub fn connections(&self) -> BTreeMap<(u64, u16, u16), u64> {
-        with_failed(
-            self.connections
-                .iter()
-                .flatten()
-                .map(|(key, values)| ((key.0.cgroup, key.0.port, key.0.outcome), values.iter().sum()))
-                .collect(),
-        )
+        let counts = self
+            .connections
+            .iter()
+            .flatten()
+            .map(|(key, values)| ((key.0.cgroup, key.0.port, key.0.outcome), values.iter().sum()))
+            .collect();
+        // Read once more, after what was asked for: a connect that was on its way to its SYN then is there by now.
+        let attempts = |cgroup, port| {
+            let key = ConnCountKey {
+                cgroup,
+                port,
+                outcome: outcome::ATTEMPT,
+                pad: 0,
+            };
+            let values = self.connections.get(&Raw(key), 0).ok()?;
+            Some(values.iter().sum())
+        };
+        with_failed(counts, attempts)
     }
 
     /// DNS messages by cgroup and rcode (or [`obsflow_ebpf::abi::count::dns_count`]).
@@ -188,18 +253,21 @@ impl CounterMaps {
 
 /// No hook counts every synchronous failure, but both ends of the difference are counted: below the attached cgroup
 /// every connect is asked for before it is attempted.
-fn with_failed(mut counts: BTreeMap<(u64, u16, u16), u64>) -> BTreeMap<(u64, u16, u16), u64> {
+fn with_failed(
+    mut counts: BTreeMap<(u64, u16, u16), u64>,
+    attempts: impl Fn(u64, u16) -> Option<u64>,
+) -> BTreeMap<(u64, u16, u16), u64> {
     let asked: Vec<_> = counts
         .iter()
         .filter(|((_, _, outcome), _)| *outcome == outcome::ASKED)
         .map(|((cgroup, port, _), asked)| (*cgroup, *port, *asked))
         .collect();
     for (cgroup, port, asked) in asked {
-        let attempts = counts
-            .get(&(cgroup, port, outcome::ATTEMPT))
-            .copied()
-            .unwrap_or(0);
-        let failed = asked.saturating_sub(attempts);
+        let before = counts.get(&(cgroup, port, outcome::ATTEMPT)).copied();
+        if before.is_some_and(|before| before >= asked) {
+            continue;
+        }
+        let failed = asked.saturating_sub(attempts(cgroup, port).or(before).unwrap_or(0));
         if failed > 0 {
             counts.insert((cgroup, port, outcome::FAILED), failed);
         }
@@ -228,12 +296,16 @@ mod tests {
 
     #[test]
     fn what_was_asked_for_and_not_attempted_failed() {
-        let counts = with_failed(BTreeMap::from([
+        let counts = BTreeMap::from([
             ((7, 4317, outcome::ASKED), 5),
             ((7, 4317, outcome::ATTEMPT), 3),
             ((7, 4317, outcome::FAILED), 1),
             ((8, 4317, outcome::ATTEMPT), 9),
-        ]));
+        ]);
+        // One was on its way.
+        let counts_later = with_failed(counts.clone(), |_, _| Some(4));
+        assert_eq!(counts_later.get(&(7, 4317, outcome::FAILED)), Some(&1));
+        let counts = with_failed(counts, |_, _| None);
         assert_eq!(counts.get(&(7, 4317, outcome::FAILED)), Some(&2));
         assert_eq!(counts.get(&(8, 4317, outcome::FAILED)), None);
     }

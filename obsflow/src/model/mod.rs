@@ -1,6 +1,5 @@
 //! Plain data that every stage shares. No aya, kube or ratatui types.
 
-pub mod answer;
 pub mod attributed;
 pub mod cluster;
 pub mod event;

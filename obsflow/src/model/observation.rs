@@ -94,6 +94,10 @@ pub enum What {
     Adopted {
         /// State of the socket.
         state: TcpState,
+        /// Payload bytes acknowledged before obsflow knew it.
+        bytes_acked: u64,
+        /// Payload bytes received before that.
+        bytes_received: u64,
     },
     /// Periodic state of a connection.
     TcpInfo(Box<TcpInfo>),

@@ -14,7 +14,7 @@ use super::USER_AGENT;
 use super::budget::Budget;
 use super::tls::{NoTls, Tls};
 use super::wire::{Stream, Watched, connect};
-use crate::model::exchange::{Signal, Spoken};
+use crate::model::exchange::{Signal, Spoken, grpc_status};
 use crate::model::expectation::Host;
 use crate::model::probe::Step;
 
@@ -384,7 +384,10 @@ async fn grpc<S: Stream + 'static>(stream: S, host: &Host, way: &Way) -> Result<
 
 /// What a `grpc-status` means.
 fn judge_grpc(status: u32) -> Answer {
-    let text = format!("grpc-status {status} ({})", status_name(status));
+    let text = format!(
+        "grpc-status {status} ({})",
+        grpc_status(status).unwrap_or("no known code")
+    );
     match status {
         0 => Answer::Accepted(text),
         7 | 16 => Answer::Credentials(text),
@@ -397,31 +400,4 @@ fn judge_grpc(status: u32) -> Answer {
             wrong_path: false,
         },
     }
-}
-
-/// gRPC's status codes (grpc/grpc, doc/statuscodes.md).
-fn status_name(status: u32) -> &'static str {
-    const NAMES: [&str; 17] = [
-        "OK",
-        "CANCELLED",
-        "UNKNOWN",
-        "INVALID_ARGUMENT",
-        "DEADLINE_EXCEEDED",
-        "NOT_FOUND",
-        "ALREADY_EXISTS",
-        "PERMISSION_DENIED",
-        "RESOURCE_EXHAUSTED",
-        "FAILED_PRECONDITION",
-        "ABORTED",
-        "OUT_OF_RANGE",
-        "UNIMPLEMENTED",
-        "INTERNAL",
-        "UNAVAILABLE",
-        "DATA_LOSS",
-        "UNAUTHENTICATED",
-    ];
-    usize::try_from(status)
-        .ok()
-        .and_then(|at| NAMES.get(at).copied())
-        .unwrap_or("no known code")
 }

@@ -50,6 +50,26 @@ pub trait Publish {
         Ok(())
     }
 
+    /// Takes what was observed of what is watched as a whole, and not by obsflow's own doing.
+    fn observed(&mut self, observation: &Observation) {
+        let _ = observation;
+    }
+
+    /// Takes what began or ended.
+    fn lifecycle(&mut self, step: &Lifecycle) {
+        let _ = step;
+    }
+
+    /// See [`Sink::wants_counters`].
+    fn wants_counters(&self) -> bool {
+        false
+    }
+
+    /// See [`Sink::counters`].
+    fn counters(&mut self, session: &mut Session, leaving: &[u64]) {
+        let _ = (session, leaving);
+    }
+
     /// Called once a second with the session itself, before everything else.
     fn look(&mut self, session: &Session) {
         let _ = session;
@@ -185,6 +205,7 @@ impl<P: Publish> Sink for DiagnosisSink<P> {
         for observation in observations.iter().filter(counts) {
             self.dirty = true;
             self.diagnoser.on(observation);
+            self.publish.observed(observation);
         }
         Ok(ControlFlow::Continue(()))
     }
@@ -197,6 +218,7 @@ impl<P: Publish> Sink for DiagnosisSink<P> {
         for step in steps.iter().filter(|step| self.scope.has(&step.workload)) {
             self.expectations.on(step);
             self.diagnoser.lifecycle(step);
+            self.publish.lifecycle(step);
         }
         // At once: an environment is only the one it was started with until the process writes over it.
         self.read(now());
@@ -206,6 +228,14 @@ impl<P: Publish> Sink for DiagnosisSink<P> {
 
     fn take_ports(&mut self) -> Vec<u16> {
         self.diagnoser.take_ports()
+    }
+
+    fn wants_counters(&self) -> bool {
+        self.publish.wants_counters()
+    }
+
+    fn counters(&mut self, session: &mut Session, leaving: &[u64]) {
+        self.publish.counters(session, leaving);
     }
 
     fn look(&mut self, session: &Session) {

@@ -3,6 +3,7 @@
 //! cannot hold is counted by the kernel side.
 
 pub mod diagnosis;
+mod leaving;
 mod made;
 mod place;
 mod running;
@@ -36,10 +37,11 @@ use crate::kernel::ring::RingReader;
 use crate::kernel::sockdiag::{self, Monitor, Places};
 use crate::kernel::tunnels::Tunnels;
 use crate::kernel::{info, symbols};
-use crate::model::event::ip;
-use crate::model::{Lifecycle, Mono, Observation};
+use crate::model::event::{Event, ip};
+use crate::model::{Lifecycle, Mono, Observation, Workload};
 use crate::pipeline::Pipeline;
 
+use leaving::Leaving;
 use made::{lost_record, name_record, pod_record};
 use place::{attach_to, load_config, lock, route_errno};
 
@@ -132,6 +134,16 @@ pub trait Sink {
         Vec::new()
     }
 
+    /// Whether the kernel's counters are wanted as soon as can be; asked at every turn.
+    fn wants_counters(&self) -> bool {
+        false
+    }
+
+    /// Takes the kernel's counters: when they are wanted, and before those of cgroups that are long gone are forgotten.
+    fn counters(&mut self, session: &mut Session, leaving: &[u64]) {
+        let _ = (session, leaving);
+    }
+
     /// Called once a second, before [`Self::idle`], with the session itself: only it knows what its hooks and counters say.
     fn look(&mut self, session: &Session) {
         let _ = session;
@@ -193,6 +205,9 @@ pub struct Session {
     mount: PathBuf,
     another_runs: bool,
     most_waiting: u64,
+    /// Most bytes that waited in the ring in this second, and in the last one.
+    waiting: (u64, u64),
+    leaving: Leaving,
     ring_bytes: u32,
     began: Timestamp,
     /// Open and locked while this session lives, so that no second one watches the same cgroup.
@@ -298,6 +313,8 @@ impl Session {
             mount,
             another_runs,
             most_waiting: 0,
+            waiting: (0, 0),
+            leaving: Leaving::new(now),
             ring_bytes: config.ring_bytes,
             began: Timestamp::now(),
             _locks: locks,
@@ -359,6 +376,23 @@ impl Session {
     #[must_use]
     pub fn most_waiting(&self) -> u64 {
         self.most_waiting
+    }
+
+    /// Most bytes that were waiting in the ring in the last second.
+    #[must_use]
+    pub fn waiting(&self) -> u64 {
+        self.waiting.1
+    }
+
+    /// Size of the ring, in bytes.
+    #[must_use]
+    pub fn ring_bytes(&self) -> u64 {
+        self.ring_bytes.into()
+    }
+
+    /// Whose a cgroup is.
+    pub fn workload_of(&mut self, cgroup: u64) -> Option<Arc<Workload>> {
+        self.pipeline.workload_of(cgroup, now())
     }
 
     /// What went through the pipeline.
@@ -438,6 +472,7 @@ impl Session {
         if now >= self.next_housekeeping {
             self.next_housekeeping = now.after(HOUSEKEEPING);
             self.housekeeping(now);
+            self.waiting = (0, self.waiting.0);
             sink.look(self);
             batch.ended |= sink.idle()?.is_break();
         }
@@ -446,23 +481,29 @@ impl Session {
         batch.observations.clear();
         batch.records.append(&mut self.made);
         let taken = self.ring.drain(BATCH, &mut batch.records);
-        self.most_waiting = self.most_waiting.max(self.ring.last_drained_bytes());
+        let waiting = self.ring.last_drained_bytes();
+        self.most_waiting = self.most_waiting.max(waiting);
+        self.waiting.0 = self.waiting.0.max(waiting);
         if sink.wants_records() {
             self.name_for_capture(&mut batch.records, now);
             sink.records(&batch.records)?;
         }
-        let monitor = &mut self.monitor;
+        let (monitor, leaving) = (&mut self.monitor, &mut self.leaving);
+        let mut on = |event: &Event| {
+            monitor.on(event);
+            leaving.on(event);
+        };
         if !sink.wants_observations() {
             let some = !batch.records.is_empty();
             for record in batch.records.drain(..) {
-                self.pipeline.pass(record, |event| monitor.on(event));
+                self.pipeline.pass(record, &mut on);
             }
             batch.ended |= some && sink.observations(&[])?.is_break();
+            self.count(sink, now);
             return Ok(taken);
         }
         for record in batch.records.drain(..) {
-            self.pipeline
-                .feed_with(record, &mut batch.observations, |event| monitor.on(event));
+            self.pipeline.feed_with(record, &mut batch.observations, &mut on);
         }
         if sink.wants_lifecycle() {
             batch.lifecycle.clear();
@@ -477,7 +518,27 @@ impl Session {
         if !batch.observations.is_empty() {
             batch.ended |= sink.observations(&batch.observations)?.is_break();
         }
+        self.count(sink, now);
         Ok(taken)
+    }
+
+    /// Hands out the kernel's counters when they are wanted, and lets go of those of cgroups that are gone.
+    fn count(&mut self, sink: &mut dyn Sink, now: Mono) {
+        if self.leaving.take_look(now) {
+            for cgroup in self.counters.counts().cgroups() {
+                if self.pipeline.workload_of(cgroup, now).is_none() {
+                    self.leaving.add(cgroup, now);
+                }
+            }
+        }
+        let due = self.leaving.take_due(now);
+        if due.is_empty() && !sink.wants_counters() {
+            return;
+        }
+        sink.counters(self, &due);
+        if !due.is_empty() {
+            self.counters.forget(&due.into_iter().collect());
+        }
     }
 
     fn housekeeping(&mut self, now: Mono) {

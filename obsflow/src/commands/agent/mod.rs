@@ -2,6 +2,8 @@
 //! serves what it publishes.
 
 mod health;
+mod measuring;
+mod metrics;
 mod serving;
 mod state;
 
@@ -13,6 +15,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use self::health::{Health, Pulse};
+use self::measuring::Measuring;
+use self::metrics::MetricsServer;
 use self::serving::Serving;
 use self::state::{Loaded, StateFile};
 use super::until_signal;
@@ -22,7 +26,7 @@ use crate::diagnose::{Diagnoser, Saved, ThisNode};
 use crate::expect::{self, Expectations};
 use crate::kernel::hooks::State;
 use crate::model::verdict::{Report, Transition};
-use crate::model::{Clock, Mono};
+use crate::model::{Clock, Lifecycle, Mono, Observation};
 use crate::session::diagnosis::{self, DiagnosisSink, News, Publish};
 use crate::session::status::node_name;
 use crate::session::{Purpose, Session, Stop, now};
@@ -53,17 +57,24 @@ fn serve(config: &config::Agent, stop: &Stop) -> anyhow::Result<()> {
         .iter()
         .map(Listener::bind)
         .collect::<Result<Vec<_>, _>>()?;
-    let addresses: Vec<_> = listeners
-        .iter()
-        .map(|listener| listener.address().clone())
-        .collect();
     let health = config.health.map(Health::bind).transpose()?;
     let health_at = health.as_ref().map(Health::address);
+    let (measuring, scraper) = config
+        .metrics
+        .as_ref()
+        .map(|metrics| Measuring::new(metrics, &config.live))
+        .unzip();
+    let metrics = config
+        .metrics
+        .clone()
+        .zip(scraper)
+        .map(|(metrics, scraper)| MetricsServer::bind(metrics, scraper));
     let pulse = Arc::new(Pulse::new());
     let publisher = Arc::new(Publisher::new(node_name()));
     let serving = Serving::start(
         listeners,
         health,
+        metrics,
         Arc::clone(&publisher),
         Arc::clone(&pulse),
         stop.clone(),
@@ -85,9 +96,10 @@ fn serve(config: &config::Agent, stop: &Stop) -> anyhow::Result<()> {
         pulse: Arc::clone(&pulse),
         clock: Clock::now(),
         state,
+        measuring,
     };
     let mut sink = DiagnosisSink::new(expectations, diagnoser, publishing).within(&session);
-    for address in &addresses {
+    for address in &config.listen {
         tracing::info!(%address, "serving gRPC");
     }
     if let Some(address) = health_at {
@@ -127,6 +139,8 @@ struct Publishing {
     pulse: Arc<Pulse>,
     clock: Clock,
     state: Option<StateFile>,
+    /// Absent without `--metrics`.
+    measuring: Option<Measuring>,
 }
 
 impl Publishing {
@@ -142,6 +156,9 @@ impl Publishing {
 impl Publish for Publishing {
     fn report(&mut self, report: &Arc<Report>, _: News) -> io::Result<ControlFlow<()>> {
         self.follow_clock();
+        if let Some(measuring) = &mut self.measuring {
+            measuring.metrics.report(report, self.clock);
+        }
         self.publisher.report(Arc::clone(report), self.clock);
         Ok(ControlFlow::Continue(()))
     }
@@ -153,7 +170,34 @@ impl Publish for Publishing {
         Ok(())
     }
 
+    fn observed(&mut self, observation: &Observation) {
+        if let Some(measuring) = &mut self.measuring {
+            measuring.metrics.observe(observation);
+        }
+    }
+
+    fn lifecycle(&mut self, step: &Lifecycle) {
+        if let Some(measuring) = &mut self.measuring {
+            measuring.metrics.lifecycle(step);
+        }
+    }
+
+    fn wants_counters(&self) -> bool {
+        self.measuring
+            .as_ref()
+            .is_some_and(|measuring| measuring.metrics.asked().is_some())
+    }
+
+    fn counters(&mut self, session: &mut Session, leaving: &[u64]) {
+        if let Some(measuring) = &mut self.measuring {
+            measuring.counters(session, leaving);
+        }
+    }
+
     fn look(&mut self, session: &Session) {
+        if let Some(measuring) = &mut self.measuring {
+            measuring.second(session);
+        }
         self.publisher.status(session.status());
     }
 

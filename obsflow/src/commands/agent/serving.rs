@@ -7,6 +7,7 @@ use anyhow::{Context as _, anyhow};
 use tokio::task::JoinSet;
 
 use super::health::{Health, Pulse};
+use super::metrics::MetricsServer;
 use crate::api::{Listener, Publisher};
 use crate::session::Stop;
 
@@ -22,6 +23,7 @@ impl Serving {
     pub(super) fn start(
         listeners: Vec<Listener>,
         health: Option<Health>,
+        metrics: Option<MetricsServer>,
         publisher: Arc<Publisher>,
         pulse: Arc<Pulse>,
         stop: Stop,
@@ -32,7 +34,7 @@ impl Serving {
             .context("making a runtime to serve with")?;
         let published = Arc::clone(&publisher);
         let work = move || {
-            let served = runtime.block_on(serve(listeners, health, &published, pulse));
+            let served = runtime.block_on(serve(listeners, health, metrics, &published, pulse));
             if served.is_err() {
                 stop.stop();
             }
@@ -74,6 +76,7 @@ impl Drop for Serving {
 async fn serve(
     listeners: Vec<Listener>,
     health: Option<Health>,
+    metrics: Option<MetricsServer>,
     publisher: &Publisher,
     pulse: Arc<Pulse>,
 ) -> anyhow::Result<()> {
@@ -82,6 +85,13 @@ async fn serve(
         tokio::spawn(async move {
             if let Err(error) = health.serve(pulse).await {
                 tracing::error!("/healthz and /readyz are served no more: {error}");
+            }
+        });
+    }
+    if let Some(metrics) = metrics {
+        tokio::spawn(async move {
+            if let Err(error) = metrics.serve().await {
+                tracing::error!("/metrics is served no more: {error}");
             }
         });
     }

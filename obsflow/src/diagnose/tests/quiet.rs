@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::scene::{Scene, evidence, expectation, http, ms, request, workload};
+use super::scene::{Scene, adopted, evidence, expectation, http, ms, request, workload};
 use crate::diagnose::{Config, Diagnoser, Facts, facts::ResolvConf};
 use crate::model::exchange::{Answer, Exchange, Signal, TargetForm};
 use crate::model::expectation::{Container, Misconfiguration, SenderProof, Setting, Source};
@@ -153,7 +153,7 @@ fn anything_on_the_wire_is_no_silence() {
                 scene.lookup("otel.obs", LookupOutcome::Resolved, &["10.100.0.1"]);
             }
             1 => {
-                scene.connection(9, UP, What::Adopted { state: 1 });
+                scene.connection(9, UP, adopted());
             }
             _ => {
                 scene.attempt(UP);
@@ -403,7 +403,7 @@ fn what_was_learned_and_since_when_survives_a_restart() {
 fn answers_count_by_signal_even_when_requests_were_not_seen() {
     let mut scene = Scene::traces();
     scene.lookup("otel.obs", LookupOutcome::Resolved, &["10.100.0.1"]);
-    scene.connection(5, UP, What::Adopted { state: 1 });
+    scene.connection(5, UP, adopted());
     let mut unread = (*request("/v1/traces", ms(0))).clone();
     (unread.path, unread.method, unread.ingest, unread.grpc) = (None, None, None, true);
     let exchange = Exchange {

@@ -345,6 +345,15 @@ pub(crate) fn drop_seen(reason: &str, hook: &str, protocol: Protocol) -> DropSee
 }
 
 /// What the evidence says, in one text.
+/// A connection that was established before obsflow looked.
+pub(crate) fn adopted() -> What {
+    What::Adopted {
+        state: 1,
+        bytes_acked: 0,
+        bytes_received: 0,
+    }
+}
+
 pub(crate) fn evidence(export: &Export) -> String {
     let lines: Vec<&str> = export.evidence.iter().map(|line| &*line.text).collect();
     lines.join("\n")

@@ -233,6 +233,10 @@ families! {
         "Most bytes that waited in the ring buffer within the last 15 to 30 seconds";
     RingSize = "obsflow_ring_size_bytes", Gauge in Bytes, Exact, [],
         "Size of the ring buffer";
+    MapEntries = "obsflow_map_entries", Gauge, Exact, ["map"],
+        "Entries of the kernel's counter maps",
+        "`map` is `connections` (room for 16,384), `dns` (8,192) or `tunnels` (4,096). Entries of a cgroup go half a minute after it; \
+        without room counts are lost, which `obsflow_events_lost_total` says.";
     ProgramRunSeconds = "obsflow_program_run_seconds_total", Counter in Seconds, Exact, ["program"],
         "Time spent in a BPF program while the host kept BPF statistics",
         "The kernel counts only while `sysctl kernel.bpf_stats_enabled` is 1. obsflow never switches it on: it costs every \

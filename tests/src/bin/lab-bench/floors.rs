@@ -48,6 +48,7 @@ pub(crate) fn floors(report: &Report) -> Vec<Floor> {
     loss(report, &mut all);
     per_event(report, &mut all);
     diagnosed(report, &mut all);
+    scraped(report, &mut all);
     verdicts(report, &mut all);
     process(report, &mut all);
     all
@@ -240,6 +241,33 @@ fn diagnosed(report: &Report, all: &mut Vec<Floor>) {
         format!("{} MiB", number(mib)),
         mib <= 64.0,
         "the state of diagnosis alone, with what was said of those that fail".into(),
+    ));
+}
+
+fn scraped(report: &Report, all: &mut Vec<Floor>) {
+    let Some(scraped) = report.scraped else {
+        return;
+    };
+    let slowest = scraped.open_ms.max(scraped.text_ms);
+    all.push(floor(
+        &format!("a scrape of {} series", number(scraped.series)),
+        "<= 100 ms",
+        format!("{slowest:.1} ms"),
+        slowest <= 100.0,
+        format!(
+            "writing them down, on a thread of its own, the slowest round: OpenMetrics {:.1} ms, text {:.1} ms",
+            scraped.open_ms, scraped.text_ms
+        ),
+    ));
+    all.push(floor(
+        "a scrape, of the pipeline's time",
+        "<= 1 % of a second",
+        format!("{:.2} ms", scraped.pipeline_ms),
+        scraped.pipeline_ms <= 10.0,
+        format!(
+            "adding what the kernel counted for 4,000 cgroups; an observation costs metrics {} ns",
+            number(scraped.observe_ns)
+        ),
     ));
 }
 

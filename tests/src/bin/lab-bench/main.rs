@@ -1,7 +1,7 @@
 //! `cargo xtask bench`, once everything is built.
 //!
 //! `lab-bench [--quick] [--below-root] [--write FILE] [PART ...]` measures and prints the report; parts are `loops`, `bulk`,
-//! `programs`, `dns`, `connections`, `sustained`, `replay`, `diagnose`, `verdicts` and `process`, all of them without any. `lab-bench load ...` is one traffic
+//! `programs`, `dns`, `connections`, `sustained`, `replay`, `diagnose`, `metrics`, `verdicts` and `process`, all of them without any. `lab-bench load ...` is one traffic
 //! loop, which it starts itself.
 
 mod compare;
@@ -10,6 +10,7 @@ mod empty;
 mod events;
 mod floors;
 mod load;
+mod metrics;
 mod place;
 mod process;
 mod programs;
@@ -30,7 +31,7 @@ use crate::place::Place;
 use crate::programs::Programs;
 use crate::report::Report;
 
-const PARTS: [&str; 10] = [
+const PARTS: [&str; 11] = [
     "loops",
     "bulk",
     "programs",
@@ -39,6 +40,7 @@ const PARTS: [&str; 10] = [
     "sustained",
     "replay",
     "diagnose",
+    "metrics",
     "verdicts",
     "process",
 ];
@@ -113,6 +115,7 @@ fn measure(options: &Options) -> Result<Report> {
         sustained: Vec::new(),
         replayed: Vec::new(),
         diagnosed: None,
+        scraped: None,
         verdicts: Vec::new(),
         process: process::Process::default(),
         took_s: 0.0,
@@ -142,6 +145,9 @@ fn measure(options: &Options) -> Result<Report> {
     }
     if wanted("diagnose") {
         report.diagnosed = Some(diagnose::measure(choose(200_000, 500_000), rounds)?);
+    }
+    if wanted("metrics") {
+        report.scraped = Some(metrics::measure(choose(5, 20))?);
     }
     if wanted("verdicts") {
         report.verdicts = verdicts::measure(choose(1, 5) as usize)?;

@@ -7,6 +7,7 @@ use crate::compare::Column;
 use crate::diagnose::Diagnosed;
 use crate::events::Sustained;
 use crate::floors::{Floor, floors};
+use crate::metrics::Scraped;
 use crate::process::Process;
 use crate::programs::Programs;
 use crate::replay::Replayed;
@@ -32,6 +33,8 @@ pub(crate) struct Report {
     pub(crate) replayed: Vec<Replayed>,
     /// Diagnosis.
     pub(crate) diagnosed: Option<Diagnosed>,
+    /// Metrics.
+    pub(crate) scraped: Option<Scraped>,
     /// How long verdicts take.
     pub(crate) verdicts: Vec<Told>,
     /// The process.

@@ -1,0 +1,96 @@
+//! `/metrics`, for Prometheus.
+
+mod incoming;
+mod tls;
+
+use std::net::{SocketAddr, TcpListener};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderMap, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+
+use self::incoming::Incoming;
+use self::tls::Tls;
+use crate::config;
+use crate::sinks::metrics::{Format, Scraper};
+
+/// Between two tries to have a port that somebody else has: an agent that ends may still hold it.
+const AGAIN: Duration = Duration::from_secs(5);
+
+/// Where metrics will be served, and what.
+#[derive(Debug)]
+pub(super) struct MetricsServer {
+    config: config::Metrics,
+    scraper: Scraper,
+    listener: Option<TcpListener>,
+}
+
+impl MetricsServer {
+    /// Takes the port. When it is taken that is said, and tried again later: nothing else depends on it.
+    pub(super) fn bind(config: config::Metrics, scraper: Scraper) -> Self {
+        let listener = bind(config.address)
+            .map_err(|error| {
+                tracing::warn!(
+                    "cannot serve /metrics at {}: {error}; everything else goes on, and it is tried again every {} s; \
+                     choose another address with --metrics, or --metrics off",
+                    config.address,
+                    AGAIN.as_secs()
+                );
+            })
+            .ok();
+        Self {
+            config,
+            scraper,
+            listener,
+        }
+    }
+
+    /// Serves for ever.
+    pub(super) async fn serve(self) -> std::io::Result<()> {
+        let listener = match self.listener {
+            Some(listener) => listener,
+            None => loop {
+                tokio::time::sleep(AGAIN).await;
+                if let Ok(listener) = bind(self.config.address) {
+                    break listener;
+                }
+            },
+        };
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        let address = listener.local_addr()?;
+        let scheme = if self.config.tls.is_some() {
+            "https"
+        } else {
+            "http"
+        };
+        tracing::info!(%address, scheme, "serving /metrics");
+        let incoming = Incoming::new(listener, self.config.tls.map(Tls::new));
+        let router = Router::new()
+            .route("/metrics", get(metrics))
+            .with_state(self.scraper);
+        axum::serve(incoming, router).await
+    }
+}
+
+fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let listener = TcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+async fn metrics(State(scraper): State<Scraper>, headers: HeaderMap) -> impl IntoResponse {
+    let accept: Vec<&str> = headers
+        .get_all(header::ACCEPT)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .collect();
+    let format = Format::accepted(&accept.join(","));
+    scraper.refresh().await;
+    // On a thread of its own: other answers of this one need not wait for thousands of lines.
+    let text = tokio::task::spawn_blocking(move || scraper.encode(format)).await;
+    text.map(|text| ([(header::CONTENT_TYPE, format.content_type())], text))
+        .map_err(|_| axum::http::StatusCode::INTERNAL_SERVER_ERROR)
+}

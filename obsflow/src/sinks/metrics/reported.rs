@@ -1,0 +1,85 @@
+//! What diagnosis says, as numbers.
+
+use std::collections::{HashMap, HashSet};
+
+use foldhash::fast::RandomState;
+
+use super::Metrics;
+use super::families::Id;
+use super::names::{EMPTY, Sym};
+use super::store::{Key, More};
+use crate::model::exchange::Signal;
+use crate::model::verdict::{Export, Report, Rung, Severity};
+use crate::model::{Clock, Mono};
+
+/// Numbers of a report, by series: what one folds into is added up, or the later of both times.
+type Numbers = HashMap<Key, f64, RandomState>;
+
+impl Metrics {
+    /// Takes a report in place of the one before.
+    pub fn report(&mut self, report: &Report, clock: Clock) {
+        let mut numbers = Numbers::default();
+        for export in &report.exports {
+            self.export(export, clock, report.at, &mut numbers);
+        }
+        let gone: Vec<Key> = self
+            .reported
+            .iter()
+            .filter(|key| !numbers.contains_key(key))
+            .copied()
+            .collect();
+        for key in gone {
+            self.reported.remove(&key);
+            self.store.remove(&key);
+        }
+        let mut there = HashSet::default();
+        for (key, number) in numbers {
+            let written = key.who.and_then(|who| self.workloads.written(who));
+            if self.store.has_room_for(&key) {
+                self.store.value(key, written, &self.names).set(number);
+                there.insert(key);
+            } else {
+                self.workloads.folded.0 += 1;
+            }
+        }
+        self.reported = there;
+    }
+
+    fn export(&mut self, export: &Export, clock: Clock, at: Mono, numbers: &mut Numbers) {
+        let Some(endpoint) = &export.endpoint else {
+            // Nothing is known of where to: an SDK that is off, or cannot be read.
+            self.ladder(export, EMPTY, clock, at, numbers);
+            return;
+        };
+        let to = (&endpoint.host, endpoint.port);
+        let (sink, evicted) = self.sinks.configured(to, &export.workload, at, &mut self.names);
+        self.evict_sink(evicted);
+        self.ladder(export, sink, clock, at, numbers);
+    }
+
+    fn ladder(&mut self, export: &Export, sink: Sym, clock: Clock, at: Mono, numbers: &mut Numbers) {
+        let who = self.who(&export.workload, at);
+        let key = |family: Id, more: More| Key {
+            family,
+            who: Some(who),
+            sink,
+            more,
+        };
+        let signal = export.signal.map_or("", Signal::name);
+        if export.severity != Severity::Starting {
+            let reason = export.reason.as_deref().unwrap_or_default();
+            let more = self.more(&[signal, export.verdict.name(), reason, export.severity.name()]);
+            numbers.insert(key(Id::Verdict, more), 1.0);
+        }
+        for rung in Rung::ALL {
+            let more = self.more(&[rung.name(), export.rungs.get(rung).name()]);
+            *numbers.entry(key(Id::Exporters, more)).or_default() += 1.0;
+        }
+        if let Some(success) = export.last_success {
+            let more = self.more(&[signal]);
+            let seconds = clock.wall(success).as_millisecond() as f64 / 1000.0;
+            let last = numbers.entry(key(Id::ExportLastSuccess, more)).or_default();
+            *last = last.max(seconds);
+        }
+    }
+}
