@@ -44,7 +44,7 @@ fn everything() -> Result<BTreeMap<String, Vec<Value>>> {
     }
     for component in manifests::folders("components")? {
         let with: &[&str] = match &*component {
-            "metrics-tls" => &["service-monitor", "metrics-tls"],
+            "metrics-tls" => &["service-monitor", "pod-monitor", "metrics-tls"],
             other => &[other],
         };
         let yaml = manifests::render_with(&scratch.0, with)?;
@@ -182,7 +182,6 @@ fn monitored(name: &str, object: &Value, objects: &[Value]) -> Result<()> {
     for endpoint in spec[endpoints].as_array().context("no endpoints")? {
         for field in endpoint.as_object().context("no endpoint")?.keys() {
             let known = [
-                "bearerTokenFile",
                 "honorLabels",
                 "interval",
                 "path",
