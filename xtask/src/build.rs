@@ -49,7 +49,13 @@ pub(crate) fn static_release(more: &[&str]) -> Result<()> {
         "--target",
         MUSL,
     ];
-    sh::run(sh::cargo().args(build).args(more))
+    let mut cargo = sh::cargo();
+    // What `obsflow_build_info` says. Outside a clone nothing tells.
+    let head = ["rev-parse", "--short=12", "HEAD"];
+    if let Ok(revision) = sh::output(sh::command("git").args(head)) {
+        cargo.env("OBSFLOW_REVISION", revision);
+    }
+    sh::run(cargo.args(build).args(more))
 }
 
 /// A binary with an interpreter or with needed libraries would not run in an empty image.

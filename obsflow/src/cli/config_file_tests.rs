@@ -78,6 +78,20 @@ fn flags_win() {
 }
 
 #[test]
+fn metrics_are_off_unless_it_says_where() {
+    assert!(run(FILE, &[]).unwrap().metrics.is_none());
+    let text = "metrics = \"[::]:9968\"\nmetrics-pod-label = \"on\"\nmetrics-tls-cert = \"/c\"\n";
+    let metrics = run(text, &["--metrics-tls-key=/k"]).unwrap().metrics.unwrap();
+    assert_eq!(metrics.address, "[::]:9968".parse().unwrap());
+    assert!(metrics.pod_label);
+    assert_eq!(metrics.tls.unwrap().key.to_str(), Some("/k"));
+    let error = run(text, &[]).unwrap_err();
+    assert!(error.contains("--metrics-tls-key is missing"), "{error}");
+    let error = run("metrics = \"9968\"\n", &[]).unwrap_err();
+    assert!(error.contains("write 0.0.0.0:9968"), "{error}");
+}
+
+#[test]
 fn an_empty_file_says_nothing() {
     let agent = run("# nothing\n", &["--check"]).unwrap();
     assert!(agent.is_check);

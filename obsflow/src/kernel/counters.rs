@@ -176,26 +176,8 @@ impl CounterMaps {
 
     /// Forgets what was counted for these cgroups, so that the maps do not fill with cgroups that are gone.
     pub fn forget(&mut self, cgroups: &HashSet<u64>) {
-        let ours = |cgroup: u64| cgroups.contains(&cgroup);
-        let dns: Vec<_> = self
-            .dns
-            .keys()
-            .flatten()
-            .filter(|key| ours(key.0.cgroup))
-            .collect();
-        for key in dns {
-            // Nobody else removes keys: one that is not there any more is as good.
-            let _ = self.dns.remove(&key);
-        }
-        let connections: Vec<_> = self
-            .connections
-            .keys()
-            .flatten()
-            .filter(|key| ours(key.0.cgroup))
-            .collect();
-        for key in connections {
-            let _ = self.connections.remove(&key);
-        }
+        remove(&mut self.dns, |key| cgroups.contains(&key.0.cgroup));
+        remove(&mut self.connections, |key| cgroups.contains(&key.0.cgroup));
     }
 
     /// Connections by cgroup, port and outcome. `FAILED` is what was asked for and never became an attempt.
@@ -251,6 +233,14 @@ impl CounterMaps {
     }
 }
 
+fn remove<K: Pod>(map: &mut PerCpuHashMap<MapData, K, u64>, is_gone: impl Fn(&K) -> bool) {
+    let gone: Vec<K> = map.keys().flatten().filter(|key| is_gone(key)).collect();
+    for key in gone {
+        // Nobody else removes keys: one that is not there any more is as good.
+        let _ = map.remove(&key);
+    }
+}
+
 /// No hook counts every synchronous failure, but both ends of the difference are counted: below the attached cgroup
 /// every connect is asked for before it is attempted.
 fn with_failed(
@@ -291,22 +281,5 @@ where
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_was_asked_for_and_not_attempted_failed() {
-        let counts = BTreeMap::from([
-            ((7, 4317, outcome::ASKED), 5),
-            ((7, 4317, outcome::ATTEMPT), 3),
-            ((7, 4317, outcome::FAILED), 1),
-            ((8, 4317, outcome::ATTEMPT), 9),
-        ]);
-        // One was on its way.
-        let counts_later = with_failed(counts.clone(), |_, _| Some(4));
-        assert_eq!(counts_later.get(&(7, 4317, outcome::FAILED)), Some(&1));
-        let counts = with_failed(counts, |_, _| None);
-        assert_eq!(counts.get(&(7, 4317, outcome::FAILED)), Some(&2));
-        assert_eq!(counts.get(&(8, 4317, outcome::FAILED)), None);
-    }
-}
+#[path = "counters_tests.rs"]
+mod tests;
