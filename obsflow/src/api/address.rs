@@ -1,6 +1,7 @@
 //! Where an agent listens.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
@@ -12,13 +13,20 @@ const PATH_MAX: usize = 107;
 
 /// An address of an agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Address(PathBuf);
+pub enum Address {
+    /// A unix socket: for its owner and its group.
+    Unix(PathBuf),
+    /// A loopback address: for every process of this machine's network.
+    Tcp(SocketAddr),
+}
 
 /// Not an address of an agent. Each message says what to write.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
-    /// Not `unix://`.
-    #[error("{0:?} is no address of an agent: write unix:///PATH, such as {DEFAULT}")]
+    /// Neither `unix://` nor `tcp://`.
+    #[error(
+        "{0:?} is no address of an agent: write unix:///PATH, such as {DEFAULT}, or tcp://127.0.0.1:PORT"
+    )]
     Scheme(String),
     /// A relative path.
     #[error("{0:?}: the path of a socket begins with a slash: write unix:///PATH with three slashes")]
@@ -39,14 +47,35 @@ pub enum AddressError {
         /// Its length.
         bytes: usize,
     },
+    /// A name, or no port.
+    #[error(
+        "{0:?}: after tcp:// comes an IP address with its port: write tcp://127.0.0.1:PORT or tcp://[::1]:PORT"
+    )]
+    NoSocket(String),
+    /// An address that others reach.
+    #[error(
+        "{0:?} is reached from other machines, for which gRPC needs TLS, and obsflow does not serve that yet: write \
+         tcp://127.0.0.1:PORT, which kubectl port-forward reaches, too"
+    )]
+    NotLoopback(String),
 }
 
 impl Address {
-    /// Reads `unix:///path`.
+    /// Reads `unix:///path` or `tcp://127.0.0.1:port`.
     ///
     /// # Errors
-    /// When it is something else, or no socket can have that path.
+    /// When it is something else, no socket can have that path, or others than this machine reach that address.
     pub fn parse(text: &str) -> Result<Self, AddressError> {
+        if let Some(socket) = text.strip_prefix("tcp://") {
+            let socket: SocketAddr = socket
+                .parse()
+                .map_err(|_| AddressError::NoSocket(text.to_owned()))?;
+            // An IPv4 address in IPv6's form is one of IPv4.
+            if !socket.ip().to_canonical().is_loopback() {
+                return Err(AddressError::NotLoopback(text.to_owned()));
+            }
+            return Ok(Self::Tcp(socket));
+        }
         let path = text
             .strip_prefix("unix://")
             .ok_or_else(|| AddressError::Scheme(text.to_owned()))?;
@@ -67,25 +96,22 @@ impl Address {
                 bytes,
             });
         }
-        Ok(Self(path.to_owned()))
-    }
-
-    /// The socket.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.0
+        Ok(Self::Unix(path.to_owned()))
     }
 }
 
 /// [`DEFAULT`].
 impl Default for Address {
     fn default() -> Self {
-        Self(DEFAULT.trim_start_matches("unix://").into())
+        Self::Unix(DEFAULT.trim_start_matches("unix://").into())
     }
 }
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "unix://{}", self.0.display())
+        match self {
+            Self::Unix(path) => write!(f, "unix://{}", path.display()),
+            Self::Tcp(socket) => write!(f, "tcp://{socket}"),
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Asks an agent. Blocking, for commands: the runtime beneath has no thread of its own and runs while a call waits.
 
 use std::io;
+use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
@@ -124,7 +125,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects to an agent at `unix:///path`.
+    /// Connects to an agent at `unix:///path` or `tcp://127.0.0.1:port`.
     ///
     /// # Errors
     /// When nobody listens there, or this process may not connect.
@@ -139,7 +140,14 @@ impl Client {
     pub fn connect_to(address: &Address) -> Result<Self, ClientError> {
         let address = address.clone();
         // gRPC's errors hide the errno; a plain connection has it.
-        drop(UnixStream::connect(address.path()).map_err(|error| not_connected(&address, error))?);
+        let (tried, uri) = match &address {
+            Address::Unix(path) => (UnixStream::connect(path).map(drop), address.to_string()),
+            Address::Tcp(socket) => (
+                TcpStream::connect_timeout(socket, PATIENCE).map(drop),
+                format!("http://{socket}"),
+            ),
+        };
+        tried.map_err(|error| not_connected(&address, error))?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -148,7 +156,7 @@ impl Client {
             address: address.clone(),
             what: causes(&error),
         };
-        let endpoint = Endpoint::from_shared(address.to_string()).map_err(not_an_agent)?;
+        let endpoint = Endpoint::from_shared(uri).map_err(not_an_agent)?;
         let channel = runtime
             .block_on(endpoint.connect_timeout(PATIENCE).connect())
             .map_err(not_an_agent)?;
@@ -175,7 +183,7 @@ impl Client {
             let call = self.calls.get_report(GetReportRequest {});
             answer(&self.address, tokio::time::timeout(PATIENCE, call).await)
         })?;
-        reported(message)
+        understood(message)
     }
 
     /// What the agent watches, with what, and what it saw and lost.
@@ -277,7 +285,7 @@ impl Reports<'_> {
         match message {
             Err(_) => Ok(Next::Nothing),
             Ok(Ok(None)) => Ok(Next::Ended),
-            Ok(Ok(Some(message))) => Ok(Next::Report(Box::new(reported(message)?))),
+            Ok(Ok(Some(message))) => Ok(Next::Report(Box::new(understood(message)?))),
             Ok(Err(status)) => Err(refused(&self.client.address, &status)),
         }
     }
@@ -298,17 +306,20 @@ impl Iterator for Reports<'_> {
     }
 }
 
-fn reported(message: v1::Report) -> Result<Reported, ClientError> {
+/// What a message says, in wall-clock time.
+pub(super) fn reported(message: v1::Report) -> Result<Reported, ConvertError> {
     let (node, version) = (message.node.clone(), message.version.clone());
-    match report_from(message) {
-        Ok(report) => Ok(Reported {
-            report,
-            clock: WALL,
-            node,
-            version,
-        }),
-        Err(source) => Err(ClientError::NotUnderstood { version, source }),
-    }
+    Ok(Reported {
+        report: report_from(message)?,
+        clock: WALL,
+        node,
+        version,
+    })
+}
+
+fn understood(message: v1::Report) -> Result<Reported, ClientError> {
+    let version = message.version.clone();
+    reported(message).map_err(|source| ClientError::NotUnderstood { version, source })
 }
 
 fn answer<T>(
@@ -350,7 +361,7 @@ fn refused(address: &Address, status: &tonic::Status) -> ClientError {
 }
 
 /// An error and its causes in a line.
-fn causes(error: &dyn std::error::Error) -> String {
+pub(super) fn causes(error: &dyn std::error::Error) -> String {
     let mut line = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {

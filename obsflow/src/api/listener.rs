@@ -2,6 +2,7 @@
 
 use std::fs::{self, DirBuilder, Metadata, Permissions};
 use std::io;
+use std::net::TcpListener;
 use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -9,6 +10,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::Mode;
 
 use super::address::Address;
+use super::incoming::{Accepting, Incoming};
 
 /// The owner and its group may ask.
 const SOCKET_MODE: u32 = 0o660;
@@ -24,8 +26,8 @@ pub enum ServeError {
     )]
     Foreign(PathBuf),
     /// There is somebody else.
-    #[error("another process listens at {0}: end it first, or choose another path with --listen")]
-    Busy(PathBuf),
+    #[error("another process listens at {0}: end it first, or choose another place with --listen")]
+    Busy(Address),
     /// The folder cannot be made.
     #[error("cannot make the folder {path} for a socket: {source}; choose another path with --listen")]
     Folder {
@@ -35,50 +37,73 @@ pub enum ServeError {
         source: io::Error,
     },
     /// The socket cannot be made.
-    #[error("cannot listen at {path}: {source}; choose another path with --listen")]
+    #[error("cannot listen at {address}: {source}; choose another place with --listen")]
     Bind {
-        /// The socket.
-        path: PathBuf,
+        /// Where.
+        address: Address,
         /// Why.
         source: io::Error,
     },
     /// Serving ended.
-    #[error("serving at {path} failed: {source}")]
+    #[error("serving at {address} failed: {source}")]
     Serve {
-        /// The socket.
-        path: PathBuf,
+        /// Where.
+        address: Address,
         /// Why.
         source: tonic::transport::Error,
     },
 }
 
-/// A socket that listens; its file goes when this goes.
+/// A socket that listens; the file of a unix socket goes when this goes.
 #[derive(Debug)]
 pub struct Listener {
-    path: PathBuf,
-    listener: UnixListener,
-    /// Device and inode of the file: another one's is left alone.
-    file: Option<(u64, u64)>,
+    /// Where it really listens: of port 0, the one that the kernel chose.
+    address: Address,
+    socket: Bound,
+}
+
+#[derive(Debug)]
+enum Bound {
+    Unix {
+        listener: UnixListener,
+        path: PathBuf,
+        /// Device and inode of the file: another one's is left alone.
+        file: Option<(u64, u64)>,
+    },
+    Tcp(TcpListener),
 }
 
 impl Listener {
-    /// Makes a socket, readable and writable for its owner and group, and its folder if need be. A socket that nobody
-    /// listens at any more is replaced.
+    /// Makes a socket. One of a path is readable and writable for its owner and group; its folder is made if need be, and a
+    /// socket that nobody listens at any more is replaced.
     ///
     /// To be called before there are other threads: the process's file mode mask changes for a moment.
     ///
     /// # Errors
-    /// When there is something else at this path, or it cannot be made.
+    /// When there is something else at this address, or it cannot be made.
     pub fn bind(address: &Address) -> Result<Self, ServeError> {
-        let path = address.path();
+        match address {
+            Address::Unix(path) => Self::bind_path(address, path),
+            Address::Tcp(socket) => {
+                let failed = |source: io::Error| match source.kind() {
+                    io::ErrorKind::AddrInUse => ServeError::Busy(address.clone()),
+                    _ => not_bound(address, source),
+                };
+                let listener = TcpListener::bind(socket).map_err(failed)?;
+                listener.set_nonblocking(true).map_err(failed)?;
+                let address = Address::Tcp(listener.local_addr().map_err(failed)?);
+                let socket = Bound::Tcp(listener);
+                Ok(Self { address, socket })
+            }
+        }
+    }
+
+    fn bind_path(address: &Address, path: &Path) -> Result<Self, ServeError> {
         if let Some(folder) = path.parent() {
             make_folder(folder)?;
         }
-        make_room(path)?;
-        let failed = |source| ServeError::Bind {
-            path: path.to_owned(),
-            source,
-        };
+        make_room(address, path)?;
+        let failed = |source| not_bound(address, source);
         // Its mode must be right from the first moment on.
         let mask = rustix::process::umask(Mode::from_raw_mode(!SOCKET_MODE & 0o777));
         let bound = UnixListener::bind(path);
@@ -86,35 +111,54 @@ impl Listener {
         let listener = bound.map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
         Ok(Self {
-            path: path.to_owned(),
-            listener,
-            file: identity(path),
+            address: address.clone(),
+            socket: Bound::Unix {
+                listener,
+                path: path.to_owned(),
+                file: identity(path),
+            },
         })
     }
 
     /// Where.
     #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
+    pub fn address(&self) -> &Address {
+        &self.address
     }
 
     /// For the runtime that serves.
-    pub(super) fn accepting(&self) -> Result<tokio::net::UnixListener, ServeError> {
-        let failed = |source| ServeError::Bind {
-            path: self.path.clone(),
-            source,
+    pub(super) fn incoming(&self) -> Result<Incoming, ServeError> {
+        let failed = |source| not_bound(&self.address, source);
+        let accepting = match &self.socket {
+            Bound::Unix { listener, .. } => listener
+                .try_clone()
+                .and_then(tokio::net::UnixListener::from_std)
+                .map(Accepting::Unix),
+            Bound::Tcp(listener) => listener
+                .try_clone()
+                .and_then(tokio::net::TcpListener::from_std)
+                .map(Accepting::Tcp),
         };
-        let listener = self.listener.try_clone().map_err(failed)?;
-        tokio::net::UnixListener::from_std(listener).map_err(failed)
+        Ok(Incoming::new(accepting.map_err(failed)?, self.address.clone()))
     }
 }
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        if self.file.is_some() && self.file == identity(&self.path) {
+        if let Bound::Unix { path, file, .. } = &self.socket
+            && file.is_some()
+            && *file == identity(path)
+        {
             // It may be gone already, and there is nobody to tell.
-            let _ = fs::remove_file(&self.path);
+            let _ = fs::remove_file(path);
         }
+    }
+}
+
+fn not_bound(address: &Address, source: io::Error) -> ServeError {
+    ServeError::Bind {
+        address: address.clone(),
+        source,
     }
 }
 
@@ -141,11 +185,8 @@ fn make_folder(folder: &Path) -> Result<(), ServeError> {
 }
 
 /// Removes a socket that nobody listens at.
-fn make_room(path: &Path) -> Result<(), ServeError> {
-    let failed = |source| ServeError::Bind {
-        path: path.to_owned(),
-        source,
-    };
+fn make_room(address: &Address, path: &Path) -> Result<(), ServeError> {
+    let failed = |source| not_bound(address, source);
     let file: Metadata = match fs::symlink_metadata(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -155,7 +196,7 @@ fn make_room(path: &Path) -> Result<(), ServeError> {
         return Err(ServeError::Foreign(path.to_owned()));
     }
     match UnixStream::connect(path) {
-        Ok(_) => Err(ServeError::Busy(path.to_owned())),
+        Ok(_) => Err(ServeError::Busy(address.clone())),
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
             fs::remove_file(path).map_err(failed)
         }

@@ -4,16 +4,21 @@ pub mod address;
 mod client;
 mod connection;
 pub mod convert;
+mod incoming;
 mod listener;
 mod probe;
+mod remote;
 mod server;
 
+#[cfg(test)]
+mod port_tests;
 #[cfg(test)]
 mod tests;
 
 pub use address::{Address, AddressError, DEFAULT};
 pub use client::{Client, ClientError, Next, Reported, Reports};
 pub use listener::{Listener, ServeError};
+pub use remote::{Remote, RemoteError, RemoteReports};
 pub use server::{Publisher, Server};
 
 /// What `proto/obsflow/v1/diagnosis.proto` generates.

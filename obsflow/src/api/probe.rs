@@ -1,9 +1,9 @@
 //! Active checks on behalf of somebody who may ask for them: root, over a unix socket.
 
 use tokio::sync::mpsc;
-use tonic::transport::server::UdsConnectInfo;
 use tonic::{Request, Status as Refusal};
 
+use super::connection::Caller;
 use super::convert::{Event, event_to};
 use super::v1;
 use crate::model::verdict::Export;
@@ -14,14 +14,12 @@ const WAITING: usize = 64;
 
 /// Whether the caller may ask for traffic in somebody's network namespace.
 pub(super) fn permitted<T>(request: &Request<T>) -> Result<(), Refusal> {
-    let Some(caller) = request.extensions().get::<UdsConnectInfo>() else {
-        return Err(Refusal::permission_denied(
+    match request.extensions().get() {
+        Some(Caller::Local(Some(credentials))) if credentials.uid() == 0 => Ok(()),
+        None | Some(Caller::Port) => Err(Refusal::permission_denied(
             "active checks are served over a unix socket only",
-        ));
-    };
-    match &caller.peer_cred {
-        Some(credentials) if credentials.uid() == 0 => Ok(()),
-        _ => Err(Refusal::permission_denied("active checks are for root only")),
+        )),
+        Some(Caller::Local(_)) => Err(Refusal::permission_denied("active checks are for root only")),
     }
 }
 

@@ -6,11 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
-use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
-use tokio_stream::{Stream, StreamExt as _};
+use tokio_stream::Stream;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status as Refusal};
 
-use super::connection::Connection;
 use super::convert::{report_to, status_to};
 use super::listener::{Listener, ServeError};
 use super::v1::diagnosis_server::{Diagnosis, DiagnosisServer};
@@ -25,6 +24,8 @@ const MAX_WATCHERS: usize = 64;
 const MAX_CALLS: u32 = 32;
 /// How long readers may take to take the last report, and to close.
 const DRAIN: Duration = Duration::from_secs(2);
+/// How often a connection is asked whether the other side lives, and how long that may take.
+const PING: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(20));
 
 /// A report as it was published.
 #[derive(Debug)]
@@ -123,10 +124,12 @@ impl Server {
     /// # Errors
     /// When the socket fails.
     pub async fn serve(self, listener: &Listener) -> Result<(), ServeError> {
-        let incoming = UnixListenerStream::new(listener.accepting()?).map(|stream| stream.map(Connection));
+        let incoming = listener.incoming()?;
         let (ended, drained) = (self.ended(), self.ended());
         let serving = tonic::transport::Server::builder()
             .max_concurrent_streams(MAX_CALLS)
+            .http2_keepalive_interval(Some(PING.0))
+            .http2_keepalive_timeout(Some(PING.1))
             .add_service(DiagnosisServer::new(self))
             .serve_with_incoming_shutdown(incoming, ended);
         let drained = async move {
@@ -135,7 +138,7 @@ impl Server {
         };
         tokio::select! {
             served = serving => served.map_err(|source| ServeError::Serve {
-                path: listener.path().to_owned(),
+                address: listener.address().clone(),
                 source,
             }),
             () = drained => Ok(()),

@@ -219,7 +219,26 @@ fn addresses() {
     assert!(Address::parse(&fits).is_ok());
     for (text, expected) in [
         ("/run/x", AddressError::Scheme("/run/x".into())),
-        ("tcp://1.2.3.4:5", AddressError::Scheme("tcp://1.2.3.4:5".into())),
+        (
+            "tcp://1.2.3.4:5",
+            AddressError::NotLoopback("tcp://1.2.3.4:5".into()),
+        ),
+        (
+            "tcp://0.0.0.0:4244",
+            AddressError::NotLoopback("tcp://0.0.0.0:4244".into()),
+        ),
+        (
+            "tcp://[::]:4244",
+            AddressError::NotLoopback("tcp://[::]:4244".into()),
+        ),
+        (
+            "tcp://localhost:4244",
+            AddressError::NoSocket("tcp://localhost:4244".into()),
+        ),
+        (
+            "tcp://127.0.0.1",
+            AddressError::NoSocket("tcp://127.0.0.1".into()),
+        ),
         ("unix:/run/x", AddressError::Scheme("unix:/run/x".into())),
         ("unix://run/x", AddressError::Relative("unix://run/x".into())),
         ("unix://", AddressError::Relative("unix://".into())),
@@ -238,6 +257,14 @@ fn addresses() {
     }
     assert_eq!(Address::default().to_string(), super::DEFAULT);
     assert_eq!(Address::parse(super::DEFAULT).unwrap(), Address::default());
+    for text in [
+        "tcp://127.0.0.1:4244",
+        "tcp://[::1]:4244",
+        "tcp://127.8.9.10:1",
+        "tcp://[::ffff:127.0.0.1]:1",
+    ] {
+        assert_eq!(Address::parse(text).unwrap().to_string(), text);
+    }
 }
 
 /// Checks of an export whose process is this test: root, over the socket, from inside its own network namespace.
@@ -280,7 +307,7 @@ fn an_exporter_of_the_report_is_checked_and_no_other() {
     running.thread.join().unwrap();
 }
 
-/// The listener is a unix socket's alone, and checks see who is at its other end.
+/// Whoever came by a port, or by none that is known.
 #[test]
 fn checks_are_for_root_over_a_unix_socket() {
     let nobody: tonic::Request<()> = tonic::Request::new(());

@@ -35,10 +35,11 @@ pub struct AgentArgs {
     /// Only say whether the flags and the configuration file are good
     #[arg(long, help_heading = "Service")]
     pub check: bool,
-    /// Serve gRPC on a unix socket, for its owner and group; can be repeated
+    /// Serve gRPC on a unix socket, for its owner and group, or with tcp://127.0.0.1:PORT on a port of the loopback interface,
+    /// for every process of this machine's network and for kubectl port-forward; can be repeated
     #[arg(
         long,
-        value_name = "unix:///PATH",
+        value_name = "unix:///PATH|tcp://127.0.0.1:PORT",
         default_value = crate::api::DEFAULT,
         help_heading = "Service"
     )]

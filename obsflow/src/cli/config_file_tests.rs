@@ -108,7 +108,7 @@ fn each_mistake_names_its_line() {
         "state = \"off\"\nconfig = \"other.toml\"\n",
         "check = true\n",
         "\n\n\"a\\u001bb\" = 1\n",
-        "listen = \"tcp://127.0.0.1:1\"\n",
+        "listen = \"tcp://10.0.0.1:1\"\n",
         "listen = []\n",
         "state = \"off\"\nhealth = 9969\n",
         "health = 9969.5\n",

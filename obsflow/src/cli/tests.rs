@@ -339,7 +339,8 @@ fn status_asks_an_agent_unless_something_else_is_asked_for() {
     }
     let address = Address::parse("unix:///run/x.sock").unwrap();
     assert_eq!(whom("status --server unix:///run/x.sock"), Whom::Agent(address));
-    assert!(error("status --server tcp://1.2.3.4:5").contains("write unix:///PATH"));
+    assert!(error("status --server http://1.2.3.4:5").contains("write unix:///PATH"));
+    assert!(error("status --server tcp://1.2.3.4:5").contains("needs TLS"));
     assert!(error("status --server unix:///run/x.sock --cost").contains("cannot be used with"));
 }
 

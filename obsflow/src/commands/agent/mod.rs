@@ -57,6 +57,10 @@ fn serve(config: &config::Agent, stop: &Stop) -> anyhow::Result<()> {
         .iter()
         .map(Listener::bind)
         .collect::<Result<Vec<_>, _>>()?;
+    let addresses: Vec<_> = listeners
+        .iter()
+        .map(|listener| listener.address().clone())
+        .collect();
     let health = config.health.map(Health::bind).transpose()?;
     let health_at = health.as_ref().map(Health::address);
     let (measuring, scraper) = config
@@ -99,7 +103,7 @@ fn serve(config: &config::Agent, stop: &Stop) -> anyhow::Result<()> {
         measuring,
     };
     let mut sink = DiagnosisSink::new(expectations, diagnoser, publishing).within(&session);
-    for address in &config.listen {
+    for address in &addresses {
         tracing::info!(%address, "serving gRPC");
     }
     if let Some(address) = health_at {
