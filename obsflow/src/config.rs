@@ -20,7 +20,7 @@ use crate::kernel::hooks::Hook;
 use crate::sinks::{Format, PrinterOptions, Selector};
 
 pub use agent::{Agent, Metrics, TlsFiles};
-pub use doctor::{Doctor, WATCH_FOR};
+pub use doctor::{Cluster, Doctor, WATCH_FOR};
 pub use error::ConfigError;
 use error::{RING_MAX, RING_MIN};
 

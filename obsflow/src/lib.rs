@@ -14,6 +14,7 @@ pub mod decode;
 pub mod diagnose;
 pub mod expect;
 pub mod filter;
+pub mod fleet;
 pub mod flow;
 pub mod kernel;
 #[cfg(all(target_arch = "x86_64", any(test, target_env = "musl")))]

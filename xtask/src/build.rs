@@ -7,12 +7,16 @@ use anyhow::{Context as _, Result, bail};
 use crate::setup::rust::MUSL;
 use crate::sh;
 
-/// Builds the static release binary and says where it is.
+/// What `kubectl obsflow` looks for on the path.
+const PLUGIN: &str = "kubectl-obsflow";
+
+/// Builds the static release binary, with the link that makes it a plugin of kubectl, and says where it is.
 ///
 /// # Errors
 /// When it does not build, or is not static.
 pub(crate) fn run() -> Result<()> {
     let binary = release()?;
+    let plugin = link_plugin(&binary)?;
     let bytes = std::fs::metadata(&binary)
         .with_context(|| format!("cannot read {}", binary.display()))?
         .len();
@@ -21,7 +25,23 @@ pub(crate) fn run() -> Result<()> {
         binary.display(),
         bytes as f64 / 1_048_576.0
     );
+    println!("{}: the same, as kubectl obsflow", plugin.display());
     Ok(())
+}
+
+/// Makes the link, anew where there is one.
+fn link_plugin(binary: &Path) -> Result<PathBuf> {
+    let plugin = binary.with_file_name(PLUGIN);
+    let name = binary.file_name().context("the binary has no name")?;
+    match std::fs::remove_file(&plugin) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(error).with_context(|| format!("cannot replace {}", plugin.display()));
+        }
+        _ => {}
+    }
+    // Relative: both may be moved together.
+    std::os::unix::fs::symlink(name, &plugin).with_context(|| format!("cannot make {}", plugin.display()))?;
+    Ok(plugin)
 }
 
 /// Builds the static release binary and returns its path.
@@ -78,6 +98,20 @@ fn check_static(binary: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_plugin_is_a_link_that_can_be_made_again() -> Result<()> {
+        let dir = std::env::temp_dir().join(format!("obsflow-plugin-{}", std::process::id()));
+        std::fs::create_dir_all(&dir)?;
+        let binary = dir.join("obsflow");
+        std::fs::write(&binary, "it")?;
+        for _ in 0..2 {
+            let plugin = link_plugin(&binary)?;
+            assert_eq!(plugin, dir.join("kubectl-obsflow"));
+            assert_eq!(std::fs::read_to_string(&plugin)?, "it");
+        }
+        Ok(std::fs::remove_dir_all(&dir)?)
+    }
 
     #[test]
     fn a_dynamic_binary_is_refused() {

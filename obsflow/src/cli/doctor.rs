@@ -19,6 +19,10 @@ Examples:
       obsflow doctor shop/checkout --probe
   What a verdict means and what to do:
       obsflow doctor --explain dns-nxdomain
+  A Deployment, wherever its pods are, by asking the agents of their nodes:
+      obsflow doctor -n shop deploy/checkout
+  A whole cluster, as it changes:
+      obsflow doctor -A --watch
   For programs:
       obsflow doctor -o json | jq '.exports[] | select(.rungs.accepted != \"ok\")'
 
@@ -26,14 +30,15 @@ Exit codes:
   0  nothing fails: healthy, idle, or switched off
   1  something fails, in a container that is just starting, too
   2  the command line makes no sense
-  3  it could not be told, and nothing that could be told fails";
+  3  it could not be told, or not everybody could be asked, and nothing that could be told fails";
 
 /// `obsflow doctor`
 #[derive(Clone, Debug, Args)]
-#[command(after_help = ABOUT)]
+#[command(after_help = ABOUT, group = clap::ArgGroup::new("cluster").multiple(true))]
 pub struct DoctorArgs {
     /// Which workloads: namespace/pod, pod or unit, each the beginning of a name, or namespace/ for all of it; without any, all
-    /// of this node
+    /// of this node. Of a cluster: deploy/NAME, sts/NAME, ds/NAME, rs/NAME, job/NAME, cronjob/NAME, pod/NAME, or the beginning
+    /// of a pod's name
     #[arg(value_name = "WORKLOAD")]
     pub workloads: Vec<String>,
     /// Watch for this time before saying what is wrong [default: 30s; none with an agent, which watches all the time]
@@ -47,7 +52,7 @@ pub struct DoctorArgs {
     #[arg(long)]
     pub probe: bool,
     /// Print what a verdict means, what it is not, and what to do
-    #[arg(long, value_name = "VERDICT", conflicts_with_all = ["workloads", "watch", "watch_for", "server"])]
+    #[arg(long, value_name = "VERDICT", conflicts_with_all = ["workloads", "watch", "watch_for", "server", "cluster"])]
     pub explain: Option<String>,
     /// List what is healthy, too
     #[arg(long)]
@@ -72,6 +77,37 @@ pub struct DoctorArgs {
     /// itself
     #[arg(long, value_name = "FILE", conflicts_with = "server")]
     pub config: Option<PathBuf>,
+    /// Ask a cluster's agents about this namespace [default: that of the kubeconfig's context]
+    #[arg(short, long, value_name = "NAME", groups = ["cluster"], help_heading = "Cluster")]
+    pub namespace: Option<String>,
+    /// Ask a cluster's agents about every namespace, and about what runs on the nodes themselves
+    #[arg(short = 'A', long, groups = ["cluster"], help_heading = "Cluster")]
+    pub all_namespaces: bool,
+    /// The kubeconfig that leads to the cluster [default: $KUBECONFIG, else ~/.kube/config]
+    #[arg(long, value_name = "FILE", groups = ["cluster"], help_heading = "Cluster")]
+    pub kubeconfig: Option<PathBuf>,
+    /// The context in it [default: its current one]
+    #[arg(long, value_name = "NAME", groups = ["cluster"], help_heading = "Cluster")]
+    pub context: Option<String>,
+    /// Where the agents are
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "obsflow",
+        help_heading = "Cluster"
+    )]
+    pub agent_namespace: String,
+    /// Labels of the agents' pods
+    #[arg(
+        long,
+        value_name = "LABELS",
+        default_value = "app.kubernetes.io/name=obsflow",
+        help_heading = "Cluster"
+    )]
+    pub agent_selector: String,
+    /// Whether it was started as a plugin of kubectl, which is about a cluster whatever else is said.
+    #[arg(skip)]
+    pub is_plugin: bool,
     /// Rules of the configuration file.
     #[arg(skip)]
     pub rules: Vec<Rule>,

@@ -5,8 +5,11 @@ mod args;
 mod config_file;
 mod doctor;
 mod filters;
+mod plugin;
 pub mod time;
 
+#[cfg(test)]
+mod cluster_tests;
 #[cfg(test)]
 mod tests;
 
@@ -52,11 +55,15 @@ where
     I: IntoIterator,
     I::Item: Into<OsString>,
 {
-    let args: Vec<OsString> = args.into_iter().map(Into::into).collect();
+    let mut args: Vec<OsString> = args.into_iter().map(Into::into).collect();
+    plugin::complete(&mut args);
     let mut cli = parse_args(&args).map_err(|error| match error.kind() {
         ErrorKind::DisplayHelp => help(&args).unwrap_or(error),
         _ => error,
     })?;
+    if let CommandArgs::Doctor(doctor) = &mut cli.command {
+        doctor.is_plugin = plugin::is(&args);
+    }
     if let CommandArgs::Doctor(doctor) = &mut cli.command
         && let Some(path) = &doctor.config
     {
@@ -82,7 +89,7 @@ fn wrong(what: impl std::fmt::Display) -> clap::Error {
 
 /// What clap makes of arguments. An agent says more of itself than other commands, for its log is all there is to see of it.
 fn parse_args(args: &[OsString]) -> Result<Cli, clap::Error> {
-    Cli::from_arg_matches(&command().try_get_matches_from(args)?)
+    Cli::from_arg_matches(&plugin::named(command(), args).try_get_matches_from(args)?)
 }
 
 fn command() -> clap::Command {
@@ -139,7 +146,7 @@ fn rules(path: &Path) -> Result<Vec<crate::expect::Rule>, clap::Error> {
 
 /// The same help, written for people.
 fn help(args: &[OsString]) -> Option<clap::Error> {
-    for_people().try_get_matches_from(args).err()
+    plugin::named(for_people(), args).try_get_matches_from(args).err()
 }
 
 /// The program as help, man pages and completions show it.

@@ -7,17 +7,19 @@ use std::time::{Duration, Instant};
 
 use super::probe::Prober;
 use super::{announce, print, until_signal};
+use crate::api::convert::WALL;
 use crate::api::{Address, Client, Next, Reported};
 use crate::cli::{DoctorFormat, EXIT_OK};
 use crate::config::{Doctor, WATCH_FOR, Whom};
 use crate::diagnose::{Diagnoser, ThisNode, catalogue};
 use crate::expect::{self, Expectations};
+use crate::model::answer::Answer;
 use crate::model::verdict::Report;
 use crate::model::{Clock, Mono};
 use crate::session::diagnosis::{self, DiagnosisSink, News, Publish};
 use crate::session::status::node_name;
 use crate::session::{Purpose, Session, Stop, now};
-use crate::sinks::doctor::{self, Context, Options, Screen, View};
+use crate::sinks::doctor::{self, Context, Options, Screen, Selectors, View};
 
 /// How often a wait for an agent looks whether it is to end.
 const GLANCE: Duration = Duration::from_millis(200);
@@ -30,9 +32,14 @@ pub(super) fn run(config: &Doctor) -> anyhow::Result<u8> {
         return Ok(EXIT_OK);
     }
     let stop = Stop::default();
-    until_signal(&stop, || match agent(&config.whom)? {
-        Some(client) => ask(config, client, &stop),
-        None => watch(config, &stop),
+    until_signal(&stop, || {
+        if let Some(cluster) = &config.cluster {
+            return super::cluster::ask(config, cluster, &stop);
+        }
+        match agent(&config.whom)? {
+            Some(client) => ask(config, client, &stop),
+            None => watch(config, &stop),
+        }
     })
 }
 
@@ -76,13 +83,13 @@ fn ask(config: &Doctor, mut client: Client, stop: &Stop) -> anyhow::Result<u8> {
         let Some(reported) = last else {
             anyhow::bail!("the agent made no report before the end");
         };
-        return printer.end(&Shown::from(&*reported), Prober::Agent(&mut client), stop);
+        return printer.end(&Shown::from(&*reported), Some(Prober::Agent(&mut client)), stop);
     }
     while until.is_some() && !is_over() {
         std::thread::sleep(GLANCE);
     }
     let reported = client.report()?;
-    printer.end(&Shown::from(&reported), Prober::Agent(&mut client), stop)
+    printer.end(&Shown::from(&reported), Some(Prober::Agent(&mut client)), stop)
 }
 
 /// Watches this node in this process.
@@ -122,26 +129,50 @@ fn watch(config: &Doctor, stop: &Stop) -> anyhow::Result<u8> {
     } = showing;
     // Its hooks are not needed any more.
     drop(session);
-    let shown = Shown {
+    let shown = Shown::Node {
         report: &report,
         context: Context { node: &node, clock },
     };
-    printer.end(&shown, Prober::Own, stop)
+    printer.end(&shown, Some(Prober::Own), stop)
 }
 
 /// A report, and who says it.
-struct Shown<'a> {
-    report: &'a Report,
-    context: Context<'a>,
+pub(super) enum Shown<'a> {
+    /// A node.
+    Node {
+        report: &'a Report,
+        context: Context<'a>,
+    },
+    /// The nodes of a cluster.
+    Cluster(&'a Answer),
 }
 
 impl<'a> From<&'a Reported> for Shown<'a> {
     fn from(reported: &'a Reported) -> Self {
-        Self {
+        Self::Node {
             report: &reported.report,
             context: Context {
                 node: &reported.node,
                 clock: reported.clock,
+            },
+        }
+    }
+}
+
+impl<'a> Shown<'a> {
+    fn view(&self, workloads: &Selectors) -> View<'a> {
+        match self {
+            Self::Node { report, .. } => View::new(report, workloads),
+            Self::Cluster(answer) => View::of(answer),
+        }
+    }
+
+    fn context(&self) -> Context<'a> {
+        match self {
+            Self::Node { context, .. } => *context,
+            Self::Cluster(answer) => Context {
+                node: &answer.cluster,
+                clock: WALL,
             },
         }
     }
@@ -157,7 +188,7 @@ struct Showing<'a> {
 
 impl Publish for Showing<'_> {
     fn report(&mut self, report: &Arc<Report>, _: News) -> io::Result<ControlFlow<()>> {
-        self.printer.changed(&Shown {
+        self.printer.changed(&Shown::Node {
             report,
             context: Context {
                 node: &self.node,
@@ -175,7 +206,7 @@ impl Publish for Showing<'_> {
 }
 
 /// Prints reports as they were asked for.
-struct Printer<'a> {
+pub(super) struct Printer<'a> {
     config: &'a Doctor,
     /// Where reports replace each other.
     screen: Option<Screen<io::Stdout>>,
@@ -184,7 +215,7 @@ struct Printer<'a> {
 }
 
 impl<'a> Printer<'a> {
-    fn new(config: &'a Doctor) -> Self {
+    pub(super) fn new(config: &'a Doctor) -> Self {
         let on_screen = config.watch && config.format != DoctorFormat::Json && io::stdout().is_terminal();
         Self {
             config,
@@ -194,7 +225,7 @@ impl<'a> Printer<'a> {
     }
 
     /// A report that differs from the one before.
-    fn changed(&mut self, shown: &Shown<'_>) -> io::Result<ControlFlow<()>> {
+    pub(super) fn changed(&mut self, shown: &Shown<'_>) -> io::Result<ControlFlow<()>> {
         if !self.config.watch {
             return Ok(ControlFlow::Continue(()));
         }
@@ -203,8 +234,8 @@ impl<'a> Printer<'a> {
             (Some(_), Some((width, _))) => usize::from(width.0),
             _ => self.config.options.width,
         };
-        let view = View::new(shown.report, &self.config.workloads);
-        let text = self.text(&view, shown.context, width)?;
+        let view = shown.view(&self.config.workloads);
+        let text = self.text(&view, shown.context(), width)?;
         if let Some(screen) = &mut self.screen {
             let height = size.map_or(usize::MAX, |(_, height)| usize::from(height.0));
             screen.draw(&text, height)?;
@@ -214,7 +245,7 @@ impl<'a> Printer<'a> {
         let between = self.printed && self.config.format != DoctorFormat::Json;
         self.printed = true;
         let rule = if between {
-            format!("--- {:.0}\n", shown.context.clock.wall(shown.report.at))
+            format!("--- {:.0}\n", shown.context().clock.wall(view.report.at))
         } else {
             String::new()
         };
@@ -231,16 +262,24 @@ impl<'a> Printer<'a> {
     }
 
     /// The last report, and the exit code that goes with it.
-    fn end(mut self, shown: &Shown<'_>, prober: Prober<'_>, stop: &Stop) -> anyhow::Result<u8> {
+    pub(super) fn end(
+        mut self,
+        shown: &Shown<'_>,
+        prober: Option<Prober<'_>>,
+        stop: &Stop,
+    ) -> anyhow::Result<u8> {
         let was_on_screen = self.screen.take().is_some();
-        let mut view = View::new(shown.report, &self.config.workloads);
-        if self.config.probe && view.failing().next().is_some() {
+        let mut view = shown.view(&self.config.workloads);
+        if self.config.probe
+            && let Some(prober) = prober
+            && view.failing().next().is_some()
+        {
             let probes = prober.check_all(&view, stop);
             view = view.with_probes(probes);
         }
         // What was followed line by line was printed as it changed.
         if !self.config.watch || was_on_screen {
-            let text = self.text(&view, shown.context, self.config.options.width)?;
+            let text = self.text(&view, shown.context(), self.config.options.width)?;
             print(|out| out.write_all(text.as_bytes()))?;
         }
         for line in &view.unmatched {

@@ -1,6 +1,7 @@
 //! What each command does, once its arguments make sense.
 
 mod agent;
+mod cluster;
 mod doctor;
 mod observe;
 mod probe;

@@ -1,11 +1,13 @@
 //! `obsflow doctor`, checked.
 
 use std::io::IsTerminal as _;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{ConfigError, Live, Whom, duration, server, wants_colour};
 use crate::cli::{DoctorArgs, DoctorFormat};
 use crate::expect::Rule;
+use crate::fleet::{self, Agents, Question, Scope, Target};
 use crate::model::verdict::VerdictId;
 use crate::sinks::doctor::{Options, Selectors, WIDTH, near};
 
@@ -31,10 +33,23 @@ pub struct Doctor {
     pub format: DoctorFormat,
     /// Whether an agent is asked.
     pub whom: Whom,
+    /// Whether a cluster is asked instead of this node.
+    pub cluster: Option<Cluster>,
     /// What workloads export besides what their environment says.
     pub rules: Vec<Rule>,
     /// How a table is drawn.
     pub options: Options,
+}
+
+/// A cluster to ask.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cluster {
+    /// What leads to it, if it was named.
+    pub kubeconfig: Option<PathBuf>,
+    /// The context in it, if it was named.
+    pub context: Option<String>,
+    /// What to ask.
+    pub question: Question,
 }
 
 impl Doctor {
@@ -43,8 +58,13 @@ impl Doctor {
             return Err(ConfigError::Both("--watch", "--probe"));
         }
         let terminal = std::io::stdout().is_terminal();
+        let cluster = cluster(&args)?;
         Ok(Self {
-            workloads: Selectors::parse(&args.workloads)?,
+            workloads: match &cluster {
+                Some(_) => Selectors::default(),
+                None => Selectors::parse(&args.workloads)?,
+            },
+            cluster,
             watch_for: args.watch_for.map(|text| duration("--for", text)).transpose()?,
             watch: args.watch,
             probe: args.probe,
@@ -67,6 +87,67 @@ impl Doctor {
             live: Live::new(args.live, true)?,
         })
     }
+}
+
+/// The cluster that is asked, if one is: with a flag that is about one, and for a plugin of kubectl.
+fn cluster(args: &DoctorArgs) -> Result<Option<Cluster>, ConfigError> {
+    let is_own = args.live.asks_for_something() || args.config.is_some();
+    let flags = [
+        (args.namespace.is_some(), "-n"),
+        (args.all_namespaces, "-A"),
+        // Beside flags that say how to watch this node, these say where its pods' names are from.
+        (args.context.is_some() && !is_own, "--context"),
+        (args.kubeconfig.is_some() && !is_own, "--kubeconfig"),
+        (args.is_plugin, "kubectl obsflow"),
+    ];
+    let Some((_, flag)) = flags.into_iter().find(|(given, _)| *given) else {
+        return Ok(None);
+    };
+    if args.explain.is_some() {
+        return Ok(None);
+    }
+    if args.server.is_some() {
+        return Err(ConfigError::Both("--server", flag));
+    }
+    if args.watch_for.is_some() {
+        return Err(ConfigError::ForOfCluster(flag));
+    }
+    if args.probe {
+        return Err(ConfigError::ProbeOfCluster(flag, args.agent_namespace.clone()));
+    }
+    if args.config.is_some() {
+        return Err(ConfigError::Both("--config", flag));
+    }
+    if is_own {
+        return Err(ConfigError::KernelOfCluster(flag));
+    }
+    let scope = match &args.namespace {
+        // As kubectl has it, -A wins.
+        _ if args.all_namespaces => Scope::All,
+        Some(name) => Scope::Namespace(Some(fleet::namespace("-n", name.clone())?)),
+        None => Scope::Namespace(None),
+    };
+    let targets = args
+        .workloads
+        .iter()
+        .map(|text| Target::parse(text))
+        .collect::<Result<Vec<_>, _>>()?;
+    fleet::check(&scope, &targets)?;
+    if args.agent_selector.trim().is_empty() {
+        return Err(ConfigError::Empty("--agent-selector"));
+    }
+    Ok(Some(Cluster {
+        kubeconfig: args.kubeconfig.clone(),
+        context: args.context.clone(),
+        question: Question {
+            scope,
+            targets,
+            agents: Agents {
+                namespace: fleet::namespace("--agent-namespace", args.agent_namespace.clone())?,
+                selector: args.agent_selector.clone(),
+            },
+        },
+    }))
 }
 
 fn verdict(name: String) -> Result<VerdictId, ConfigError> {

@@ -2,6 +2,7 @@
 
 use crate::api::{Address, AddressError};
 use crate::filter::FilterError;
+use crate::fleet::TargetError;
 use crate::kernel::hooks::Hook;
 use crate::sinks::doctor::WorkloadError;
 
@@ -27,6 +28,29 @@ pub enum ConfigError {
     /// A workload.
     #[error(transparent)]
     Workload(#[from] WorkloadError),
+    /// A workload of a cluster, or a namespace.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    /// Nothing.
+    #[error("{0}: an empty value says nothing; leave the flag out, or name it")]
+    Empty(&'static str),
+    /// Watching for a while, where agents watch all the time.
+    #[error(
+        "--for is how long this node is watched where no agent does it, and {0} asks agents, which watch all the time: leave \
+         it out, or use --watch"
+    )]
+    ForOfCluster(&'static str),
+    /// Active checks, which are a node's.
+    #[error(
+        "--probe sends traffic from inside pods, which is for root on their node, and {0} asks from afar: run obsflow doctor \
+         --probe there, as in kubectl -n {1} exec AGENT -- obsflow doctor WORKLOAD --probe"
+    )]
+    ProbeOfCluster(&'static str, String),
+    /// How to watch, where agents watch.
+    #[error(
+        "{0} asks the agents of a cluster, and flags of the kernel side say how to watch this node: leave out one or the other"
+    )]
+    KernelOfCluster(&'static str),
     /// Not a verdict.
     #[error(
         "--explain: there is no verdict {name:?}{}; there are {all}",

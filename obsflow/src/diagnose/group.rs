@@ -94,10 +94,60 @@ fn subject(export: &Export) -> String {
 }
 
 /// Whom a cause concerns.
-#[derive(Default)]
-struct Members {
+#[derive(Debug, Default)]
+pub(crate) struct Members {
     pods: foldhash::HashSet<Arc<str>>,
     workloads: foldhash::HashSet<String>,
+}
+
+impl Members {
+    /// Takes in one of its exporters.
+    pub(crate) fn add(&mut self, export: &Export) {
+        let workload = &export.workload;
+        let mut full = String::new();
+        let _ = write!(
+            full,
+            "{}/{}",
+            workload.namespace.as_deref().unwrap_or_default(),
+            workload.name()
+        );
+        self.workloads.insert(full);
+        self.pods.insert(match (&workload.pod_uid, &export.node) {
+            (Some(uid), _) => Arc::clone(uid),
+            (None, None) => Arc::clone(&export.container.0),
+            // The unit of the same name on another node is another one.
+            (None, Some(node)) => format!("{node} {}", export.container.0).into(),
+        });
+    }
+
+    /// Says how many they are.
+    pub(crate) fn count(&self, cause: &mut Cause) {
+        cause.pods = u32::try_from(self.pods.len()).unwrap_or(u32::MAX);
+        cause.workloads = u32::try_from(self.workloads.len()).unwrap_or(u32::MAX);
+    }
+}
+
+/// The worst first, then by name.
+pub(crate) fn order_exports(exports: &mut [Export]) {
+    exports.sort_by(|a, b| {
+        (b.severity, a.verdict)
+            .cmp(&(a.severity, b.verdict))
+            .then_with(|| name_key(&a.workload).cmp(&name_key(&b.workload)))
+            .then_with(|| a.written.cmp(&b.written))
+            .then_with(|| (a.signal, &a.id, &a.node).cmp(&(b.signal, &b.id, &b.node)))
+    });
+}
+
+/// The worst first, then those that concern most.
+pub(crate) fn order_causes(causes: &mut [Cause]) {
+    for cause in causes.iter_mut() {
+        cause.exports.sort();
+    }
+    causes.sort_by(|a, b| {
+        (b.severity, b.exports.len(), a.verdict)
+            .cmp(&(a.severity, a.exports.len(), b.verdict))
+            .then_with(|| (&a.subject, &a.id).cmp(&(&b.subject, &b.id)))
+    });
 }
 
 /// The report: exports in order, failures by cause.
@@ -134,43 +184,17 @@ pub(super) fn report(diagnoser: &Diagnoser, exports: Vec<(Export, Option<Arc<str
                 cause.severity = cause.severity.max(export.severity);
                 cause.since = cause.since.min(export.since);
                 cause.exports.push(Arc::clone(&export.id));
-                let workload = &export.workload;
-                let mut full = String::new();
-                let _ = write!(
-                    full,
-                    "{}/{}",
-                    workload.namespace.as_deref().unwrap_or_default(),
-                    workload.name()
-                );
-                members.workloads.insert(full);
-                members.pods.insert(
-                    workload
-                        .pod_uid
-                        .clone()
-                        .unwrap_or_else(|| Arc::clone(&export.container.0)),
-                );
-                cause.pods = u32::try_from(members.pods.len()).unwrap_or(u32::MAX);
-                cause.workloads = u32::try_from(members.workloads.len()).unwrap_or(u32::MAX);
+                members.add(&export);
             }
             export.cause = Some(id);
         }
         all.push(export);
     }
-    all.sort_by(|a, b| {
-        (b.severity, a.verdict)
-            .cmp(&(a.severity, b.verdict))
-            .then_with(|| name_key(&a.workload).cmp(&name_key(&b.workload)))
-            .then_with(|| a.written.cmp(&b.written))
-            .then_with(|| (a.signal, &a.id).cmp(&(b.signal, &b.id)))
-    });
-    for cause in &mut causes {
-        cause.exports.sort();
+    for (cause, members) in causes.iter_mut().zip(&members) {
+        members.count(cause);
     }
-    causes.sort_by(|a, b| {
-        (b.severity, b.exports.len(), a.verdict)
-            .cmp(&(a.severity, a.exports.len(), b.verdict))
-            .then_with(|| (&a.subject, &a.id).cmp(&(&b.subject, &b.id)))
-    });
+    order_exports(&mut all);
+    order_causes(&mut causes);
     Report {
         at: now,
         watching_since: diagnoser.node.watching_since,

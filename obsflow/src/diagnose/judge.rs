@@ -295,6 +295,7 @@ impl Diagnoser {
         }
         told.configuration(&case);
         let export = Export {
+            node: None,
             id: Arc::clone(&exporter.id),
             container: container.key.clone(),
             workload: Arc::clone(&container.workload),

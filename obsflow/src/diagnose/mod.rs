@@ -13,7 +13,7 @@ mod evidence;
 mod exporter;
 pub mod facts;
 mod gone;
-mod group;
+pub(crate) mod group;
 mod hysteresis;
 mod joining;
 mod judge;

@@ -1,5 +1,6 @@
 //! Plain data that every stage shares. No aya, kube or ratatui types.
 
+pub mod answer;
 pub mod attributed;
 pub mod cluster;
 pub mod event;

@@ -262,6 +262,8 @@ impl Leg {
 /// One exporter: a container, a destination, and, where it can be known, a signal.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Export {
+    /// The node it runs on, in an answer that is about several; `None` in what one node says.
+    pub node: Option<Arc<str>>,
     /// Names it: 12 hexadecimal digits of container, destination and signal, the same after a restart of obsflow.
     pub id: Arc<str>,
     /// Which container.

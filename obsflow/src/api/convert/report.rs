@@ -131,6 +131,7 @@ fn export_to(export: &Export, clock: Clock) -> v1::Export {
 
 fn export_from(export: v1::Export) -> Result<Export, ConvertError> {
     Ok(Export {
+        node: None,
         id: export.id.into(),
         container: ContainerKey(export.container.into()),
         workload: Arc::new(workload_from(

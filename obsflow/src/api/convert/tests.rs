@@ -162,6 +162,7 @@ prop_compose! {
         (evidence, advice, cause) in (list(evidence()), list(text()), of(text())),
     ) -> Export {
         Export {
+            node: None,
             id, container: ContainerKey(container), workload: Arc::new(workload), pid, proxy, signal, endpoint, written, source, leg,
             rungs, verdict, reason, severity, since, flaps, evidence, advice, last_success, cause,
         }
@@ -221,6 +222,7 @@ pub(in crate::api) fn sample_report() -> Report {
         at: Mono(2_000_000_005),
         watching_since: Mono(1_000_000_000),
         exports: vec![Export {
+            node: None,
             id: Arc::clone(&id),
             container: ContainerKey("c0ffee".into()),
             workload: Arc::new(Workload {

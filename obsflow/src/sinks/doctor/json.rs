@@ -9,6 +9,7 @@ use serde::{Serialize, Serializer};
 
 use super::view::{CauseView, View};
 use super::{Context, names};
+use crate::model::answer::{self, Answer};
 use crate::model::probe::Findings;
 use crate::model::verdict::{Evidence, Export, Rung};
 use crate::model::{Clock, Mono};
@@ -39,6 +40,7 @@ pub fn json(view: &View<'_>, context: Context<'_>) -> io::Result<String> {
         events_lost: report.events_lost,
         exports_forgotten: report.exports_forgotten,
         degraded: report.degraded.iter().map(|hook| &**hook).collect(),
+        cluster: view.answer.map(|answer| Asked::new(answer, context.clock)),
     };
     let mut line = Vec::new();
     body.serialize(&mut serde_json::Serializer::with_formatter(
@@ -60,10 +62,71 @@ struct Body<'a> {
     events_lost: u64,
     exports_forgotten: u64,
     degraded: Vec<&'a str>,
+    /// Only of a cluster.
+    #[serde(flatten)]
+    cluster: Option<Asked<'a>>,
+}
+
+/// Who was asked.
+#[derive(Serialize)]
+struct Asked<'a> {
+    nodes: Vec<Node<'a>>,
+    not_asked: Vec<Unknown<'a>>,
+    pods: usize,
+    pods_asked: usize,
+}
+
+#[derive(Serialize)]
+struct Node<'a> {
+    node: &'a str,
+    version: &'a str,
+    time: Moment,
+    watching_since: Moment,
+    events_lost: u64,
+    exports_forgotten: u64,
+    degraded: Vec<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Unknown<'a> {
+    node: &'a str,
+    agent: Option<&'a str>,
+    pods: usize,
+    why: &'a str,
+}
+
+impl<'a> Asked<'a> {
+    fn new(answer: &'a Answer, clock: Clock) -> Self {
+        let moment = |at| Moment(clock.wall(at));
+        let node = |node: &'a answer::Node| Node {
+            node: &node.name,
+            version: &node.version,
+            time: moment(node.at),
+            watching_since: moment(node.watching_since),
+            events_lost: node.events_lost,
+            exports_forgotten: node.exports_forgotten,
+            degraded: node.degraded.iter().map(|hook| &**hook).collect(),
+        };
+        let unknown = |not: &'a answer::NotAsked| Unknown {
+            node: &not.node,
+            agent: not.agent.as_deref(),
+            pods: not.pods,
+            why: &not.why,
+        };
+        Self {
+            nodes: answer.nodes.iter().map(node).collect(),
+            not_asked: answer.not_asked.iter().map(unknown).collect(),
+            pods: answer.pods,
+            pods_asked: answer.pods_asked,
+        }
+    }
 }
 
 #[derive(Serialize)]
 struct Exporter<'a> {
+    /// Only of a cluster.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    node: Option<&'a str>,
     id: &'a str,
     namespace: Option<&'a str>,
     pod: Option<&'a str>,
@@ -157,6 +220,9 @@ struct Group<'a> {
     exporters: usize,
     pods: u32,
     workloads: u32,
+    /// Only of a cluster.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nodes: Option<usize>,
     /// Those of `exports`.
     exports: Vec<&'a str>,
     advice: Vec<&'a str>,
@@ -178,6 +244,7 @@ impl<'a> Exporter<'a> {
         let moment = |at: Mono| Moment(clock.wall(at));
         let rung = |rung| export.rungs.get(rung).name();
         Self {
+            node: export.node.as_deref(),
             id: &export.id,
             namespace: workload.namespace.as_deref(),
             pod: workload.pod.as_deref(),
@@ -242,6 +309,7 @@ impl<'a> Group<'a> {
             exporters: cause.exports.len(),
             pods: cause.pods,
             workloads: cause.workloads,
+            nodes: (view.nodes > 0).then_some(view.nodes),
             exports: view.exports.iter().map(|export| &*export.id).collect(),
             advice: cause.advice.iter().map(|advice| &**advice).collect(),
         }

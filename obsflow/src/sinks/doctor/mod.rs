@@ -1,6 +1,7 @@
 //! What `obsflow doctor` prints: a table for people, JSON for programs, and pages that explain a verdict. Everything here
 //! is a function of a report; nothing looks at a clock or a terminal.
 
+mod cluster;
 mod draw;
 mod explain;
 mod json;
@@ -13,7 +14,9 @@ mod table;
 mod view;
 
 #[cfg(test)]
-mod samples;
+mod cluster_tests;
+#[cfg(test)]
+pub(crate) mod samples;
 #[cfg(test)]
 mod tests;
 

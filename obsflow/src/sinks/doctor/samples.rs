@@ -12,19 +12,19 @@ use crate::model::workload::WorkloadKind;
 use crate::model::{Clock, Mono, Workload};
 
 /// 2026-01-02T03:04:05Z
-pub(super) const CLOCK: Clock = Clock {
+pub(crate) const CLOCK: Clock = Clock {
     offset_ns: 1_767_323_045_000_000_000 - NOW.0 as i128,
 };
 
-pub(super) const NOW: Mono = Mono(1_000_000 * SECOND);
+pub(crate) const NOW: Mono = Mono(1_000_000 * SECOND);
 
 const SECOND: u64 = 1_000_000_000;
 
-pub(super) fn ago(seconds: u64) -> Mono {
+pub(crate) fn ago(seconds: u64) -> Mono {
     Mono(NOW.0 - seconds * SECOND)
 }
 
-pub(super) fn report(exports: Vec<Export>) -> Report {
+pub(crate) fn report(exports: Vec<Export>) -> Report {
     Report {
         at: NOW,
         watching_since: ago(30),
@@ -33,7 +33,7 @@ pub(super) fn report(exports: Vec<Export>) -> Report {
     }
 }
 
-pub(super) fn pod(namespace: &str, pod: &str) -> Workload {
+pub(crate) fn pod(namespace: &str, pod: &str) -> Workload {
     Workload {
         kind: WorkloadKind::Pod,
         namespace: Some(namespace.into()),
@@ -47,7 +47,7 @@ pub(super) fn pod(namespace: &str, pod: &str) -> Workload {
     }
 }
 
-pub(super) fn endpoint(host: &str, port: u16, transport: Transport) -> Endpoint {
+pub(crate) fn endpoint(host: &str, port: u16, transport: Transport) -> Endpoint {
     let path = (transport == Transport::HttpProtobuf).then(|| "/v1/traces".into());
     Endpoint {
         host: Host::Name(host.into()),
@@ -59,7 +59,7 @@ pub(super) fn endpoint(host: &str, port: u16, transport: Transport) -> Endpoint 
 }
 
 /// A ladder that holds up to `failed`, which does not.
-pub(super) fn failed_at(failed: Rung) -> Rungs {
+pub(crate) fn failed_at(failed: Rung) -> Rungs {
     let mut rungs = Rungs::default();
     for rung in Rung::ALL {
         rungs.set(
@@ -74,7 +74,7 @@ pub(super) fn failed_at(failed: Rung) -> Rungs {
     rungs
 }
 
-pub(super) fn all_ok() -> Rungs {
+pub(crate) fn all_ok() -> Rungs {
     let mut rungs = Rungs::default();
     for rung in Rung::ALL {
         rungs.set(rung, RungState::Ok);
@@ -82,7 +82,7 @@ pub(super) fn all_ok() -> Rungs {
     rungs
 }
 
-pub(super) fn fact(kind: &'static str, text: &str, count: u64, seconds_ago: u64) -> Evidence {
+pub(crate) fn fact(kind: &'static str, text: &str, count: u64, seconds_ago: u64) -> Evidence {
     Evidence {
         kind,
         text: text.into(),
@@ -92,9 +92,10 @@ pub(super) fn fact(kind: &'static str, text: &str, count: u64, seconds_ago: u64)
 }
 
 /// The shape of an export; the tests change what matters to them.
-pub(super) fn healthy(id: u32, workload: Workload) -> Export {
+pub(crate) fn healthy(id: u32, workload: Workload) -> Export {
     let endpoint = endpoint("otel-collector.observability", 4317, Transport::Grpc);
     Export {
+        node: None,
         id: format!("{id:012x}").into(),
         container: ContainerKey("5d".repeat(32).into()),
         workload: Arc::new(workload),
@@ -119,7 +120,7 @@ pub(super) fn healthy(id: u32, workload: Workload) -> Export {
 }
 
 /// A name with a letter missing.
-pub(super) fn nxdomain(id: u32, workload: Workload) -> Export {
+pub(crate) fn nxdomain(id: u32, workload: Workload) -> Export {
     let endpoint = endpoint("otel-colector.observability", 4318, Transport::HttpProtobuf);
     Export {
         written: "http://otel-colector.observability:4318".into(),
@@ -148,7 +149,7 @@ pub(super) fn nxdomain(id: u32, workload: Workload) -> Export {
 }
 
 /// A Collector that is gone, for `pods` pods of three workloads.
-pub(super) fn refused(pods: u32) -> Report {
+pub(crate) fn refused(pods: u32) -> Report {
     const NAMES: [&str; 3] = ["cart-5b8d7c9f6d", "checkout-7c9d8b6f5d", "payment-6d5c7b8f9c"];
     let exports: Vec<Export> = (0..pods)
         .map(|number| {

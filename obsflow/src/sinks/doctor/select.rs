@@ -37,7 +37,7 @@ pub enum WorkloadError {
     /// `deploy/checkout` and the like.
     #[error(
         "{text:?}: obsflow does not know objects of Kubernetes by kind ({kind}), only the pods of this node; {ACCEPTED}. \
-         For the pods of {name}, write NAMESPACE/{name}"
+         For the pods of {name}, write NAMESPACE/{name}, or ask the cluster, with -n NAMESPACE {text}"
     )]
     Kind {
         /// As written.

@@ -8,7 +8,7 @@ use super::rows::{
     age, count, destination, fact, ink, ladder, mark, signal, signs, since, source, time, verdict, workload,
 };
 use super::view::{CauseView, View};
-use super::{Context, Options, Probes, names, probed};
+use super::{Context, Options, Probes, cluster, names, probed};
 use crate::model::Mono;
 use crate::model::verdict::{Evidence, Export, Severity, VerdictId};
 
@@ -30,6 +30,7 @@ pub fn table(view: &View<'_>, context: Context<'_>, options: Options) -> String 
         page: Page::new(options),
         now: view.report.at,
         context,
+        names_nodes: cluster::is_of_many(view),
     };
     table.title(view);
     let causes: Vec<&CauseView<'_>> = view
@@ -51,6 +52,7 @@ pub fn table(view: &View<'_>, context: Context<'_>, options: Options) -> String 
     table.findings(&alone, &view.probes);
     table.unknown(view);
     table.fine(view);
+    table.not_asked(view);
     table.notes(view);
     table.page.finish()
 }
@@ -58,7 +60,8 @@ pub fn table(view: &View<'_>, context: Context<'_>, options: Options) -> String 
 /// A row for each exporter, with every column, however wide.
 #[must_use]
 pub fn wide(view: &View<'_>, context: Context<'_>, options: Options) -> String {
-    const HEAD: [&str; 12] = [
+    const HEAD: [&str; 13] = [
+        "NODE",
         "WORKLOAD",
         "CONTAINER",
         "SIGNAL",
@@ -81,12 +84,17 @@ pub fn wide(view: &View<'_>, context: Context<'_>, options: Options) -> String {
             cell
         }
     };
-    let mut rows = vec![HEAD.map(|name| Cell::new(Ink::Bold, name)).to_vec()];
+    let names_nodes = cluster::is_of_many(view);
+    // Of one node there is nothing to tell apart.
+    let without = usize::from(!names_nodes);
+    let head = HEAD.map(|name| Cell::new(Ink::Bold, name));
+    let mut rows = vec![head.into_iter().skip(without).collect()];
     rows.extend(view.exports.iter().map(|export| {
         let last = export
             .last_success
             .map_or_else(|| "never seen".to_owned(), |last| time(last, now, context.clock));
-        vec![
+        let cells = [
+            or_dash(page.cell(Ink::Plain, export.node.as_deref().unwrap_or_default())),
             page.cell(Ink::Bold, &names::workload(&export.workload)),
             or_dash(page.cell(
                 Ink::Plain,
@@ -102,13 +110,20 @@ pub fn wide(view: &View<'_>, context: Context<'_>, options: Options) -> String {
             Cell::new(Ink::Plain, last),
             page.cell(Ink::Plain, &export.id),
             page.cell(Ink::Plain, &export.source.to_string()),
-        ]
+        ];
+        cells.into_iter().skip(without).collect()
     }));
     let widths = widths(&rows);
     for row in &rows {
         page.columns(&Cell::default(), row, &widths);
     }
-    let mut table = Table { page, now, context };
+    let mut table = Table {
+        page,
+        now,
+        context,
+        names_nodes,
+    };
+    table.not_asked(view);
     table.notes(view);
     table.page.finish()
 }
@@ -117,6 +132,8 @@ struct Table<'a> {
     page: Page,
     now: Mono,
     context: Context<'a>,
+    /// Whether exporters are shown with their nodes.
+    names_nodes: bool,
 }
 
 impl Table<'_> {
@@ -130,6 +147,8 @@ impl Table<'_> {
                 Ink::Red,
                 format!("{failing} of {} {verb}", count(all, "exporter")),
             )
+        } else if view.answer.is_some_and(|answer| answer.nodes.is_empty()) {
+            (Ink::Yellow, "nobody answered".to_owned())
         } else if all == 0 {
             (Ink::Yellow, "no exporter was seen".to_owned())
         } else if view.unknown().next().is_some() {
@@ -137,15 +156,21 @@ impl Table<'_> {
         } else {
             (Ink::Green, "nothing fails".to_owned())
         };
-        let watched = age(self.now.since(view.report.watching_since));
+        let watched = format!("watched for {}", age(self.now.since(view.report.watching_since)));
+        let whole = match view.answer {
+            Some(answer) if answer.nodes.is_empty() => cluster::asked(answer),
+            Some(answer) => format!("{}, {watched}", cluster::asked(answer)),
+            None => watched,
+        };
         let cells = [
             self.page.cell(Ink::Bold, self.context.node),
             Cell::new(ink, answer),
-            Cell::new(Ink::Dim, format!("(watched for {watched})")),
+            Cell::new(Ink::Dim, format!("({whole})")),
         ];
         self.page.flow(&Cell::default(), 0, &cells);
         // At the very beginning there is nothing to conclude from that.
-        if all == 0 && self.now.since(view.report.watching_since) >= SOON {
+        let is_heard = view.answer.is_none_or(|answer| !answer.nodes.is_empty());
+        if all == 0 && is_heard && self.now.since(view.report.watching_since) >= SOON {
             self.page.paragraph(
                 "  ",
                 Ink::Plain,
@@ -167,9 +192,13 @@ impl Table<'_> {
             Cell::new(
                 Ink::Bold,
                 format!(
-                    "{} of {}",
+                    "{} of {}{}",
                     count(cause.exports.len(), "exporter"),
                     count(cause.workloads as usize, "workload"),
+                    match view.nodes {
+                        nodes if self.names_nodes && nodes > 0 => format!(" on {}", count(nodes, "node")),
+                        _ => String::new(),
+                    },
                 ),
             ),
             Cell::new(Ink::Bold, format!("-> {}", self.page.text(&cause.subject))),
@@ -243,7 +272,7 @@ impl Table<'_> {
             .iter()
             .map(|export| {
                 vec![
-                    workload(&self.page, &export.workload),
+                    self.whose(export),
                     signal(&self.page, export),
                     destination(&self.page, export),
                     signs(&self.page, export.rungs),
@@ -310,11 +339,16 @@ impl Table<'_> {
     fn who(&self, export: &Export) -> [Cell; 3] {
         let arrow = Cell::new(Ink::Plain, "-> ");
         let to = destination(&self.page, export);
-        [
-            workload(&self.page, &export.workload),
-            signal(&self.page, export),
-            arrow.join(to),
-        ]
+        [self.whose(export), signal(&self.page, export), arrow.join(to)]
+    }
+
+    /// Whose it is, and where where that is not clear.
+    fn whose(&self, export: &Export) -> Cell {
+        let whose = workload(&self.page, &export.workload);
+        match &export.node {
+            Some(node) if self.names_nodes => whose.and(Ink::Dim, format!(" on {}", self.page.text(node))),
+            _ => whose,
+        }
     }
 
     /// The proof of a finding, and what to do.
@@ -469,23 +503,36 @@ impl Table<'_> {
         }
     }
 
+    /// Nodes that nothing is known of.
+    fn not_asked(&mut self, view: &View<'_>) {
+        let lines = view.answer.map(cluster::not_asked).unwrap_or_default();
+        if !lines.is_empty() {
+            self.page.gap();
+        }
+        for line in lines {
+            self.page.paragraph("not asked: ", Ink::Red, Ink::Plain, &line);
+        }
+    }
+
     /// What may be wrong with the answer itself.
     fn notes(&mut self, view: &View<'_>) {
         let report = view.report;
         let mut notes = Vec::new();
         if report.events_lost > 0 {
             notes.push(format!(
-                "{} never arrived: a verdict may lack evidence (obsflow status says where they were lost)",
-                count(usize::try_from(report.events_lost).unwrap_or(usize::MAX), "event")
+                "{} never arrived{}: a verdict may lack evidence (obsflow status says where they were lost)",
+                count(usize::try_from(report.events_lost).unwrap_or(usize::MAX), "event"),
+                cluster::on(view.answer, |node| node.events_lost > 0),
             ));
         }
         if report.exports_forgotten > 0 {
             notes.push(format!(
-                "{} forgotten, because there were too many",
+                "{} forgotten, because there were too many{}",
                 count(
                     usize::try_from(report.exports_forgotten).unwrap_or(usize::MAX),
                     "exporter"
-                )
+                ),
+                cluster::on(view.answer, |node| node.exports_forgotten > 0),
             ));
         }
         notes.extend(report.degraded.iter().map(ToString::to_string));

@@ -376,7 +376,7 @@ fn schema() -> serde_json::Value {
     serde_json::from_str(include_str!("../../../../docs/doctor.schema.json")).unwrap()
 }
 
-fn validate(value: &serde_json::Value) -> Result<(), String> {
+pub(super) fn validate(value: &serde_json::Value) -> Result<(), String> {
     let mut compiler = boon::Compiler::new();
     compiler.enable_format_assertions();
     compiler.add_resource("doctor.schema.json", schema()).unwrap();

@@ -3,6 +3,8 @@
 use std::collections::{HashMap, HashSet};
 
 use super::{Probes, Selectors};
+use crate::model::Workload;
+use crate::model::answer::Answer;
 use crate::model::verdict::{Cause, Export, Report, VerdictId};
 
 /// A part of a report.
@@ -18,6 +20,8 @@ pub struct View<'a> {
     pub unmatched: Vec<String>,
     /// What active checks found, of the exporters that were checked.
     pub probes: Probes,
+    /// Where the report is of several nodes: which they are.
+    pub answer: Option<&'a Answer>,
 }
 
 /// A cause, and which of its exporters were asked for.
@@ -27,6 +31,8 @@ pub struct CauseView<'a> {
     pub cause: &'a Cause,
     /// Those of its exporters that were asked for.
     pub exports: Vec<&'a Export>,
+    /// Nodes that have it, whatever was asked for; 0 where the report is of one node.
+    pub nodes: usize,
 }
 
 /// Exit code when nothing fails.
@@ -40,11 +46,32 @@ impl<'a> View<'a> {
     /// The part that `selectors` ask for.
     #[must_use]
     pub fn new(report: &'a Report, selectors: &Selectors) -> Self {
+        let mut view = Self::choose(report, |workload| selectors.matches(workload));
+        view.unmatched = selectors.unmatched(report);
+        view
+    }
+
+    /// The part of an answer that was asked for.
+    #[must_use]
+    pub fn of(answer: &'a Answer) -> Self {
+        let mut view = Self::choose(&answer.report, |workload| answer.chosen.matches(workload));
+        view.unmatched.clone_from(&answer.unmatched);
+        view.answer = Some(answer);
+        view
+    }
+
+    fn choose(report: &'a Report, is_chosen: impl Fn(&Workload) -> bool) -> Self {
         let exports: Vec<&Export> = report
             .exports
             .iter()
-            .filter(|export| selectors.matches(&export.workload))
+            .filter(|export| is_chosen(&export.workload))
             .collect();
+        let mut on: HashMap<&str, HashSet<&str>> = HashMap::new();
+        for export in &report.exports {
+            if let (Some(cause), Some(node)) = (&export.cause, &export.node) {
+                on.entry(cause).or_default().insert(node);
+            }
+        }
         let mut of_cause: HashMap<&str, Vec<&Export>> = HashMap::new();
         for export in &exports {
             if let Some(cause) = &export.cause {
@@ -56,15 +83,20 @@ impl<'a> View<'a> {
             .iter()
             .filter_map(|cause| {
                 let exports = of_cause.remove(&*cause.id)?;
-                Some(CauseView { cause, exports })
+                Some(CauseView {
+                    cause,
+                    exports,
+                    nodes: on.get(&*cause.id).map_or(0, HashSet::len),
+                })
             })
             .collect();
         Self {
             report,
             exports,
             causes,
-            unmatched: selectors.unmatched(report),
+            unmatched: Vec::new(),
             probes: Probes::new(),
+            answer: None,
         }
     }
 
@@ -114,7 +146,10 @@ impl<'a> View<'a> {
     pub fn exit_code(&self) -> u8 {
         if self.failing().next().is_some() {
             EXIT_FINDINGS
-        } else if self.unknown().next().is_some() || !self.unmatched.is_empty() {
+        } else if self.unknown().next().is_some()
+            || !self.unmatched.is_empty()
+            || self.answer.is_some_and(|answer| !answer.not_asked.is_empty())
+        {
             EXIT_UNKNOWN
         } else {
             EXIT_NOTHING
