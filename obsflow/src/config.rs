@@ -14,7 +14,10 @@ use jiff::Timestamp;
 use log::LevelFilter;
 
 use crate::api::Address;
-use crate::cli::{self, AttachArg, CommandArgs, LiveArgs, OnOff, OutputArgs, StatusFormat, WindowArgs};
+use crate::cli::{
+    self, AttachArg, AutoOff, CommandArgs, LiveArgs, OnOff, OutputArgs, StatusFormat, WindowArgs,
+};
+use crate::cluster;
 use crate::filter::{self, FilterSet};
 use crate::kernel::hooks::Hook;
 use crate::sinks::{Format, PrinterOptions, Selector};
@@ -130,6 +133,8 @@ pub struct Live {
     pub ring_bytes: u32,
     /// Where to attach cgroup programs.
     pub attach: AttachArg,
+    /// Where the cluster's names come from.
+    pub cluster: cluster::Config,
     /// Folder that names pods.
     pub pod_logs: PathBuf,
     /// Hooks that must work.
@@ -246,6 +251,7 @@ impl Live {
             tunnel_ports,
             ring_bytes: ring_bytes(args.ring_bytes)?,
             attach: args.attach,
+            cluster: live_cluster(args.kubernetes, args.kubeconfig, args.context, args.node_name)?,
             pod_logs: args.pod_logs,
             hooks: wanted,
             without_hooks: unwanted,
@@ -256,6 +262,36 @@ impl Live {
             payload,
         })
     }
+}
+
+/// Where the cluster's names come from; a kubeconfig is looked at, no server is asked.
+fn live_cluster(
+    kubernetes: AutoOff,
+    kubeconfig: Option<PathBuf>,
+    context: Option<String>,
+    node_name: Option<String>,
+) -> Result<cluster::Config, ConfigError> {
+    let off = kubernetes == AutoOff::Off;
+    match (&kubeconfig, &context) {
+        (Some(_), _) if off => return Err(ConfigError::Both("--kubernetes off", "--kubeconfig")),
+        (None, Some(_)) => return Err(ConfigError::ContextOfNothing),
+        (Some(path), context) => cluster::check(path, context.as_deref())?,
+        (None, None) => {}
+    }
+    // A node's name is a DNS subdomain (RFC 1123).
+    let is_name = |name: &str| {
+        let letter = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.');
+        !name.is_empty() && name.len() <= 253 && name.chars().all(letter)
+    };
+    if let Some(name) = node_name.as_deref().filter(|name| !is_name(name)) {
+        return Err(ConfigError::NodeName(name.to_owned()));
+    }
+    Ok(cluster::Config {
+        kubernetes: !off,
+        kubeconfig,
+        context,
+        node_name,
+    })
 }
 
 /// What excludes what, as in `hubble observe`.

@@ -271,6 +271,26 @@ pub struct LiveArgs {
         hide_default_value = true
     )]
     pub attach: AttachArg,
+    /// Whether the Kubernetes API says who pods and addresses are: auto, when this is a pod with a service account, or
+    /// with --kubeconfig; or off
+    #[arg(
+        long,
+        value_name = "auto|off",
+        value_enum,
+        default_value = "auto",
+        hide_possible_values = true,
+        help_heading = "Names"
+    )]
+    pub kubernetes: AutoOff,
+    /// Ask the Kubernetes API that this kubeconfig leads to
+    #[arg(long, value_name = "FILE", help_heading = "Names")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Context of the kubeconfig, instead of its current one
+    #[arg(long, value_name = "NAME", help_heading = "Names")]
+    pub context: Option<String>,
+    /// What Kubernetes calls this node [default: the host's name]
+    #[arg(long, value_name = "NAME", help_heading = "Names")]
+    pub node_name: Option<String>,
     /// Folder whose entries NAMESPACE_POD_UID name the pods
     #[arg(long, value_name = "DIR", default_value = "/var/log/pods")]
     pub pod_logs: PathBuf,
@@ -339,6 +359,15 @@ pub enum OnOff {
     /// On.
     On,
     /// Off.
+    Off,
+}
+
+/// Something that is used where it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum AutoOff {
+    /// Where it is.
+    Auto,
+    /// Not.
     Off,
 }
 

@@ -24,8 +24,8 @@ use jiff::Timestamp;
 
 pub use agent::{AgentArgs, LogFormat};
 pub use args::{
-    AttachArg, Cli, CommandArgs, LiveArgs, ManArgs, ObserveArgs, OnOff, OutputArgs, RecordArgs, ReplayArgs,
-    StatusArgs, StatusFormat, WindowArgs,
+    AttachArg, AutoOff, Cli, CommandArgs, LiveArgs, ManArgs, ObserveArgs, OnOff, OutputArgs, RecordArgs,
+    ReplayArgs, StatusArgs, StatusFormat, WindowArgs,
 };
 pub use doctor::{DoctorArgs, DoctorFormat};
 pub use filters::FilterArgs;

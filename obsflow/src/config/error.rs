@@ -1,6 +1,7 @@
 //! What is wrong with a command line.
 
 use crate::api::{Address, AddressError};
+use crate::cluster::KubeconfigError;
 use crate::filter::FilterError;
 use crate::fleet::TargetError;
 use crate::kernel::hooks::Hook;
@@ -125,6 +126,17 @@ pub enum ConfigError {
         /// Its value.
         value: String,
     },
+    /// A kubeconfig.
+    #[error(transparent)]
+    Kubeconfig(#[from] KubeconfigError),
+    /// A context without a file that has contexts.
+    #[error("--context: contexts are in a kubeconfig; name one with --kubeconfig FILE")]
+    ContextOfNothing,
+    /// Not the name of a node.
+    #[error(
+        "--node-name: {0:?} is no node's name: small letters, digits, '-' and '.' only (kubectl get nodes)"
+    )]
+    NodeName(String),
     /// A port in two classes.
     #[error("port {0} is given both in {1} and in {2}; a port is one or the other")]
     PortTwice(u16, &'static str, &'static str),

@@ -22,9 +22,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use jiff::Timestamp;
 use obsflow_ebpf::abi::record::{self, kind, name_space};
+use tokio::sync;
 use zerocopy::{FromBytes as _, IntoBytes as _};
 
 use crate::attribute::{self, Attributor, ThisMachine};
+use crate::cluster;
 use crate::config::Live;
 use crate::correlate::{self, Correlator};
 use crate::kernel::cgroupfs::{CgroupError, CgroupFs};
@@ -37,6 +39,7 @@ use crate::kernel::ring::RingReader;
 use crate::kernel::sockdiag::{self, Monitor, Places};
 use crate::kernel::tunnels::Tunnels;
 use crate::kernel::{info, symbols};
+use crate::model::cluster::Cluster;
 use crate::model::event::{Event, ip};
 use crate::model::{Lifecycle, Mono, Observation, Workload};
 use crate::pipeline::Pipeline;
@@ -204,6 +207,8 @@ pub struct Session {
     named: HashSet<u64>,
     mount: PathBuf,
     another_runs: bool,
+    /// Absent when there is no cluster to ask.
+    cluster: Option<cluster::Handle>,
     most_waiting: u64,
     /// Most bytes that waited in the ring in this second, and in the last one.
     waiting: (u64, u64),
@@ -312,6 +317,10 @@ impl Session {
             named: HashSet::new(),
             mount,
             another_runs,
+            cluster: match purpose {
+                Purpose::Watch => cluster::start(&config.cluster),
+                Purpose::Probe => None,
+            },
             most_waiting: 0,
             waiting: (0, 0),
             leaving: Leaving::new(now),
@@ -370,6 +379,12 @@ impl Session {
     #[must_use]
     pub fn another_runs(&self) -> bool {
         self.another_runs
+    }
+
+    /// What the cluster says, when there is one to ask: the latest snapshot, and whether there is a newer one.
+    #[must_use]
+    pub fn cluster(&self) -> Option<sync::watch::Receiver<Arc<Cluster>>> {
+        self.cluster.as_ref().map(cluster::Handle::subscribe)
     }
 
     /// Most bytes that were waiting in the ring when it was looked at.

@@ -26,6 +26,7 @@ fn live(cgroup: &TempCgroup) -> Live {
         tunnel_ports: [].into(),
         ring_bytes: 1 << 20,
         attach: AttachArg::Path(cgroup.0.clone()),
+        cluster: crate::cluster::Config::default(),
         pod_logs: "/nonexistent".into(),
         hooks: vec![Hook::Tcp],
         without_hooks: vec![Hook::Drops, Hook::Processes, Hook::Cgroups],

@@ -1,0 +1,182 @@
+//! What the sources know, and when it is published.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::health::Watches;
+use super::kube::addresses::AddressStore;
+use super::kube::injector::Injectors;
+use super::kube::owners::Owners;
+use super::kube::pods::PodStore;
+use super::kube::surroundings::SurroundingStore;
+use super::names::Names;
+use crate::model::cluster::{Cluster, Pods, Surroundings};
+
+/// Between two snapshots while things change.
+const PACE: Duration = Duration::from_millis(150);
+/// The part of the time that making snapshots may take: a large cluster's are made less often.
+const SHARE: u32 = 20;
+/// How often snapshots that somebody still used are looked at again.
+const RETIRED: Duration = Duration::from_millis(100);
+
+/// Everything that is known.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    /// Names in use.
+    pub(super) names: Names,
+    /// This node's pods.
+    pub(super) pods: PodStore,
+    /// Services and their endpoints.
+    pub(super) addresses: AddressStore,
+    /// Nodes and namespaces.
+    pub(super) surroundings: SurroundingStore,
+    /// Who injects.
+    pub(super) injectors: Injectors,
+    /// What runs this node's pods.
+    pub(super) owners: Owners,
+    /// How the watches are.
+    pub(super) watches: Watches,
+    /// What changed since the last snapshot.
+    pub(super) dirty: Dirty,
+}
+
+/// Parts of a snapshot that have to be made anew.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Dirty {
+    /// See [`Cluster::pods`].
+    pub(super) pods: bool,
+    /// See [`Cluster::addresses`].
+    pub(super) addresses: bool,
+    /// See [`Cluster::surroundings`].
+    pub(super) surroundings: bool,
+    /// See [`Cluster::watches`].
+    pub(super) watches: bool,
+}
+
+/// The one place of the thread that sources write to.
+#[derive(Debug)]
+pub(super) struct Board {
+    state: RefCell<State>,
+    /// Something is dirty.
+    changed: Notify,
+    /// Pods came or went: their owners have to be looked at.
+    pub(super) pods_changed: Notify,
+    /// A watch has another state.
+    pub(super) health_changed: Notify,
+    publisher: watch::Sender<Arc<Cluster>>,
+    /// Snapshots that were replaced while somebody used them.
+    retired: RefCell<Vec<Arc<Cluster>>>,
+}
+
+impl Board {
+    pub(super) fn new(publisher: watch::Sender<Arc<Cluster>>) -> Self {
+        Self {
+            state: RefCell::default(),
+            changed: Notify::new(),
+            pods_changed: Notify::new(),
+            health_changed: Notify::new(),
+            publisher,
+            retired: RefCell::default(),
+        }
+    }
+
+    /// Changes or looks at what is known; what became dirty is published soon.
+    pub(super) fn with<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
+        let mut state = self.state.borrow_mut();
+        let before = state.dirty;
+        let out = work(&mut state);
+        if state.dirty != before {
+            self.changed.notify_one();
+        }
+        if state.dirty.pods && !before.pods {
+            self.pods_changed.notify_one();
+        }
+        if state.dirty.watches && !before.watches {
+            self.health_changed.notify_one();
+        }
+        out
+    }
+
+    /// Makes what is dirty anew and publishes it.
+    fn publish(&self) {
+        let mut state = self.state.borrow_mut();
+        let state = &mut *state;
+        let dirty = std::mem::take(&mut state.dirty);
+        if dirty == Dirty::default() {
+            return;
+        }
+        let mut next = Cluster::clone(&self.publisher.borrow());
+        if dirty.pods {
+            next.pods = Arc::new(Pods::new(state.pods.all()));
+        }
+        if dirty.addresses {
+            next.addresses = Arc::new(state.addresses.build(&next.addresses));
+        }
+        if dirty.surroundings {
+            next.surroundings = Arc::new(Surroundings {
+                owners: state.owners.annotated(),
+                injector: state.injectors.since(),
+                ..state.surroundings.build()
+            });
+        }
+        next.watches = state.watches.shown();
+        let old = self.publisher.send_replace(Arc::new(next));
+        self.retired.borrow_mut().push(old);
+        self.release();
+    }
+
+    /// Gives back what nobody uses any more. Whether there is more.
+    fn release(&self) -> bool {
+        let mut retired = self.retired.borrow_mut();
+        // Nobody can take one of these anew: a count of one stays one.
+        retired.retain(|cluster| Arc::strong_count(cluster) > 1);
+        !retired.is_empty()
+    }
+}
+
+/// Publishes what changes: at once after a quiet time, else at a pace.
+pub(super) async fn publish(board: Rc<Board>) {
+    let mut next = Instant::now();
+    loop {
+        tokio::select! {
+            () = board.changed.notified() => {
+                sleep_until(next).await;
+                let began = Instant::now();
+                board.publish();
+                next = Instant::now() + PACE.max(began.elapsed() * SHARE);
+            }
+            () = sleep(RETIRED), if !board.retired.borrow().is_empty() => {
+                board.release();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_in_use_is_kept_until_it_is_not() {
+        let (publisher, mut latest) = watch::channel(Arc::new(Cluster::default()));
+        let board = Board::new(publisher);
+        let used = Arc::clone(&latest.borrow_and_update());
+        board.with(|state| state.dirty.pods = true);
+        board.publish();
+        assert!(latest.has_changed().unwrap());
+        assert_eq!(board.retired.borrow().len(), 1);
+        let newer = Arc::clone(&latest.borrow_and_update());
+        assert!(!Arc::ptr_eq(&used.pods, &newer.pods));
+        // What did not change is shared.
+        assert!(Arc::ptr_eq(&used.addresses, &newer.addresses));
+        drop(used);
+        assert!(!board.release());
+        board.publish();
+        assert!(!latest.has_changed().unwrap(), "nothing was dirty");
+    }
+}

@@ -1,0 +1,284 @@
+//! How the watches are, and what is said of it: a line when something fails, one when it works again, none in between.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::board::Board;
+use super::kube::ApiError;
+use super::kube::resource::What;
+use crate::model::cluster::{Watch, WatchState};
+
+/// What fails for less than this is not said: the next try mends it.
+const SETTLE: Duration = Duration::from_secs(1);
+/// The same failure is said again after this time at the earliest, when it comes and goes.
+const AGAIN: Duration = Duration::from_secs(60);
+/// Watches that end sooner than they were asked to ...
+pub(super) const SHORT: Duration = Duration::from_secs(10);
+/// ... so often in a row are worth a line.
+const SHORT_IN_A_ROW: u32 = 5;
+
+/// Every watch.
+#[derive(Debug, Default)]
+pub(super) struct Watches {
+    watches: Vec<Known>,
+}
+
+/// A watch.
+#[derive(Debug)]
+struct Known {
+    what: &'static What,
+    state: WatchState,
+    failure: Option<Failure>,
+    restarts: u64,
+    objects: usize,
+    short: u32,
+    full: bool,
+}
+
+/// Why a watch fails.
+#[derive(Debug)]
+struct Failure {
+    /// What to say; the same for everything that fails for the same reason.
+    says: Says,
+    since: Instant,
+}
+
+/// A reason, and what to do.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Says {
+    /// RBAC.
+    Forbidden,
+    /// Anything else, as a sentence.
+    Other(Arc<str>),
+}
+
+impl Watches {
+    fn get(&mut self, what: &'static What) -> &mut Known {
+        let at = self.watches.iter().position(|known| known.what.name == what.name);
+        let at = at.unwrap_or_else(|| {
+            self.watches.push(Known {
+                what,
+                state: WatchState::Listing,
+                failure: None,
+                restarts: 0,
+                objects: 0,
+                short: 0,
+                full: false,
+            });
+            self.watches.len() - 1
+        });
+        &mut self.watches[at]
+    }
+
+    /// A list begins.
+    pub(super) fn listing(&mut self, what: &'static What) {
+        let known = self.get(what);
+        // What is away stays away until it answers.
+        if known.failure.is_none() {
+            known.state = WatchState::Listing;
+        }
+    }
+
+    /// It follows.
+    pub(super) fn watching(&mut self, what: &'static What, objects: usize) {
+        let known = self.get(what);
+        known.state = WatchState::Watching;
+        known.failure = None;
+        known.objects = objects;
+    }
+
+    /// How many objects there are by now.
+    pub(super) fn count(&mut self, what: &'static What, objects: usize) {
+        self.get(what).objects = objects;
+    }
+
+    /// More objects came than are kept. True the first time.
+    pub(super) fn is_full(&mut self, what: &'static What) -> bool {
+        !std::mem::replace(&mut self.get(what).full, true)
+    }
+
+    /// It has to begin again.
+    pub(super) fn restarted(&mut self, what: &'static What) {
+        self.get(what).restarts += 1;
+    }
+
+    /// The other side ended it after this time, without a reason.
+    pub(super) fn ended(&mut self, what: &'static What, after: Duration) {
+        let known = self.get(what);
+        known.short = if after < SHORT { known.short + 1 } else { 0 };
+    }
+
+    /// It fails.
+    pub(super) fn away(&mut self, what: &'static What, error: &ApiError) {
+        let known = self.get(what);
+        let says = if error.is_forbidden() {
+            Says::Forbidden
+        } else {
+            Says::Other(error.to_string().into())
+        };
+        let since = match &known.state {
+            WatchState::Away { since, .. } => *since,
+            _ => Timestamp::now(),
+        };
+        known.state = WatchState::Away {
+            since,
+            error: error.full().into(),
+        };
+        match &mut known.failure {
+            Some(failure) => failure.says = says,
+            none => {
+                *none = Some(Failure {
+                    says,
+                    since: Instant::now(),
+                });
+            }
+        }
+    }
+
+    /// For a snapshot.
+    pub(super) fn shown(&self) -> Vec<Watch> {
+        self.watches
+            .iter()
+            .map(|known| Watch {
+                resource: known.what.name.into(),
+                state: known.state.clone(),
+                restarts: known.restarts,
+                objects: known.objects,
+            })
+            .collect()
+    }
+
+    /// What fails, for long enough.
+    fn failing(&self) -> BTreeMap<Says, Vec<&'static What>> {
+        let mut failing: BTreeMap<Says, Vec<&'static What>> = BTreeMap::new();
+        for known in &self.watches {
+            if let Some(failure) = &known.failure
+                && failure.since.elapsed() >= SETTLE
+            {
+                failing.entry(failure.says.clone()).or_default().push(known.what);
+            }
+        }
+        failing
+    }
+
+    /// Whether anything fails at all.
+    fn fails(&self) -> bool {
+        self.watches.iter().any(|known| known.failure.is_some())
+    }
+
+    /// Watches that the other side ends too soon, all the time.
+    fn short(&self) -> Vec<&'static str> {
+        self.watches
+            .iter()
+            .filter(|known| known.short >= SHORT_IN_A_ROW)
+            .map(|known| known.what.name)
+            .collect()
+    }
+}
+
+/// What was said.
+#[derive(Debug, Default)]
+struct Said {
+    failing: BTreeMap<Says, Vec<&'static What>>,
+    lines: BTreeMap<String, Instant>,
+    short: bool,
+}
+
+/// Says in the log what changes.
+pub(super) async fn report(board: Rc<Board>) {
+    let mut said = Said::default();
+    loop {
+        let fails = board.with(|state| state.watches.fails());
+        if fails || !said.failing.is_empty() {
+            // Those that fail for the same reason fail within moments of each other: one line for all of them.
+            let _ = timeout(SETTLE, board.health_changed.notified()).await;
+            sleep(SETTLE / 4).await;
+        } else {
+            board.health_changed.notified().await;
+        }
+        let (failing, fails, short) = board.with(|state| {
+            (
+                state.watches.failing(),
+                state.watches.fails(),
+                state.watches.short(),
+            )
+        });
+        said.short(&short);
+        said.failing(failing, fails);
+    }
+}
+
+impl Said {
+    fn short(&mut self, names: &[&str]) {
+        if !names.is_empty() && !std::mem::replace(&mut self.short, true) {
+            tracing::warn!(
+                "Kubernetes API: watches of {} are ended within {} s each time, by the API server or by something before \
+                 it (a proxy or load balancer with a time-out); they are begun again, which costs it more than need be",
+                names.join(", "),
+                SHORT.as_secs()
+            );
+        }
+    }
+
+    fn failing(&mut self, failing: BTreeMap<Says, Vec<&'static What>>, fails: bool) {
+        let now = Instant::now();
+        self.lines.retain(|_, said| now.duration_since(*said) < AGAIN);
+        for (says, whats) in &failing {
+            if self
+                .failing
+                .get(says)
+                .is_some_and(|said| whats.iter().all(|what| said.contains(what)))
+            {
+                continue;
+            }
+            let line = line(says, whats);
+            self.lines.entry(line).or_insert_with_key(|line| {
+                tracing::warn!("{line}");
+                now
+            });
+        }
+        if failing.is_empty() && !self.failing.is_empty() {
+            if fails {
+                // Something fails in another way, not long enough to say: it is not over.
+                return;
+            }
+            tracing::info!("the Kubernetes API answers again");
+        }
+        self.failing = failing;
+    }
+}
+
+/// What to say of a failure.
+fn line(says: &Says, whats: &[&'static What]) -> String {
+    let names: Vec<&str> = whats.iter().map(|what| what.name).collect();
+    let mut without: Vec<&str> = whats.iter().map(|what| what.without).collect();
+    without.dedup();
+    let without = without.join(", ");
+    match says {
+        Says::Forbidden => {
+            let rules: Vec<String> = whats
+                .iter()
+                .map(|what| {
+                    format!(
+                        "{{apiGroups: [{}], resources: [{}], verbs: [{}]}}",
+                        what.group, what.name, what.verbs
+                    )
+                })
+                .collect();
+            format!(
+                "Kubernetes API: obsflow may not read {} (403): {without}; give its user a ClusterRole with {}",
+                names.join(", "),
+                rules.join(", ")
+            )
+        }
+        Says::Other(error) => format!(
+            "Kubernetes API: {error}; what is known of {} stays in use, and obsflow tries again",
+            names.join(", ")
+        ),
+    }
+}

@@ -1,0 +1,320 @@
+//! Lists and follows one kind of object for ever.
+
+use std::hash::BuildHasher as _;
+use std::rc::Rc;
+use std::time::Duration;
+
+use foldhash::fast::RandomState;
+use kube::core::WatchEvent;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::super::board::{Board, State};
+use super::access::Api;
+use super::request::{ApiError, Events};
+use super::resource::Resource;
+
+/// The shortest time for which a watch is asked for; up to half as much more is added, so that an API server that was away
+/// does not see all watches end at once ever after.
+const WATCH: Duration = Duration::from_secs(200);
+/// A watch that said nothing and did not end this long after it should have is dead.
+const LATE: Duration = Duration::from_secs(5);
+/// Waiting before the next try begins with this ...
+const FIRST: Duration = Duration::from_millis(500);
+/// ... and ends with this.
+const LAST: Duration = Duration::from_secs(30);
+/// After so many events in a row others get their turn.
+const TURN: u32 = 128;
+
+/// How a watch ended.
+enum End {
+    /// The server ended it, after the time asked for or sooner, or the connection broke.
+    Closed,
+    /// It does not know the version any more.
+    Gone,
+    /// It failed.
+    Failed(ApiError),
+}
+
+/// Follows.
+pub(super) async fn follow<R: Resource>(api: &Rc<Api>, board: &Rc<Board>) {
+    let what = R::what();
+    let mut wait = Wait::default();
+    let mut version: Option<String> = None;
+    let mut round = 0;
+    loop {
+        let from = match version.take() {
+            Some(version) => version,
+            None => {
+                round += 1;
+                match list::<R>(api, board, round).await {
+                    Ok(version) => version,
+                    Err(error) => {
+                        failed::<R>(board, &error);
+                        wait.after(&error).await;
+                        continue;
+                    }
+                }
+            }
+        };
+        let asked = wait.spread(WATCH);
+        let seconds = u32::try_from(asked.as_secs()).unwrap_or(u32::MAX);
+        let mut events = match api.watch(what, R::fields(api).as_deref(), &from, seconds).await {
+            Ok(events) => events,
+            Err(error) if error.is_gone() => {
+                restarted::<R>(board);
+                wait.shortly().await;
+                continue;
+            }
+            Err(error) => {
+                failed::<R>(board, &error);
+                wait.after(&error).await;
+                version = Some(from);
+                continue;
+            }
+        };
+        board.with(|state| {
+            let count = R::count(state);
+            state.watches.watching(what, count);
+            state.dirty.watches = true;
+        });
+        let began = Instant::now();
+        let mut at = from;
+        let end = run::<R>(&mut events, board, &mut at, round, asked).await;
+        drop(events);
+        let lasted = began.elapsed();
+        match end {
+            End::Closed => {
+                version = Some(at);
+                board.with(|state| state.watches.ended(what, lasted));
+                if lasted + LATE < asked {
+                    restarted::<R>(board);
+                    wait.unless_long(lasted).await;
+                } else {
+                    wait.is_over();
+                }
+            }
+            End::Gone => {
+                restarted::<R>(board);
+                wait.unless_long(lasted).await;
+            }
+            End::Failed(error) => {
+                // What ends with an error, and was understood until then, is taken up where it was.
+                version = (!matches!(error, ApiError::Garbage { .. })).then_some(at);
+                restarted::<R>(board);
+                failed::<R>(board, &error);
+                wait.after(&error).await;
+            }
+        }
+    }
+}
+
+/// Everything there is. The version of the list.
+async fn list<R: Resource>(api: &Api, board: &Board, round: u32) -> Result<String, ApiError> {
+    board.with(|state| {
+        state.watches.listing(R::what());
+        state.dirty.watches = true;
+    });
+    let mut token = None;
+    loop {
+        let page = api
+            .list::<R::Object>(R::what(), R::fields(api).as_deref(), token)
+            .await?;
+        let mut objects = page.items.unwrap_or_default().into_iter().peekable();
+        while objects.peek().is_some() {
+            board.with(|state| {
+                for object in objects.by_ref().take(TURN as usize) {
+                    apply::<R>(state, object, round);
+                }
+            });
+            tokio::task::yield_now().await;
+        }
+        if page.metadata.r#continue.is_empty() {
+            board.with(|state| {
+                R::sweep(state, round);
+                R::touch(state);
+                let count = R::count(state);
+                state.watches.count(R::what(), count);
+                R::listed(state, api);
+            });
+            return Ok(page.metadata.resource_version);
+        }
+        token = Some(page.metadata.r#continue);
+    }
+}
+
+/// Takes an object in. Whether that changed something.
+fn apply<R: Resource>(state: &mut State, object: R::Object, round: u32) -> bool {
+    if R::count(state) < R::WHAT.most || R::knows(state, &object) {
+        return R::apply(state, object, round);
+    }
+    if state.watches.is_full(R::what()) {
+        tracing::warn!(
+            "Kubernetes API: there are more than {} {}; the rest is not followed",
+            R::WHAT.most,
+            R::WHAT.name
+        );
+    }
+    false
+}
+
+/// Takes events until the watch ends.
+async fn run<R: Resource>(
+    events: &mut Events<'_>,
+    board: &Board,
+    version: &mut String,
+    round: u32,
+    asked: Duration,
+) -> End {
+    let mut turn = 0;
+    loop {
+        let event = match timeout(asked + LATE, events.next::<R::Object>()).await {
+            // A connection that broke without a word.
+            Err(_) | Ok(Ok(None)) => return End::Closed,
+            Ok(Ok(Some(event))) => event,
+            Ok(Err(error)) => return End::Failed(error),
+        };
+        match event {
+            WatchEvent::Added(object) | WatchEvent::Modified(object) => {
+                keep(version, R::version(&object));
+                board.with(|state| {
+                    if apply::<R>(state, object, round) {
+                        changed::<R>(state);
+                    }
+                });
+            }
+            WatchEvent::Deleted(object) => {
+                keep(version, R::version(&object));
+                board.with(|state| {
+                    if R::remove(state, &object) {
+                        changed::<R>(state);
+                    }
+                });
+            }
+            WatchEvent::Bookmark(mark) => keep(version, &mark.metadata.resource_version),
+            WatchEvent::Error(status) if status.code == 410 => return End::Gone,
+            WatchEvent::Error(status) => {
+                let code = status.code;
+                return End::Failed(events.status(code, *status));
+            }
+        }
+        turn += 1;
+        if turn % TURN == 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+fn changed<R: Resource>(state: &mut State) {
+    R::touch(state);
+    let count = R::count(state);
+    state.watches.count(R::what(), count);
+}
+
+fn keep(version: &mut String, newer: &str) {
+    if !newer.is_empty() {
+        newer.clone_into(version);
+    }
+}
+
+fn failed<R: Resource>(board: &Board, error: &ApiError) {
+    board.with(|state| {
+        state.watches.away(R::what(), error);
+        state.dirty.watches = true;
+    });
+}
+
+fn restarted<R: Resource>(board: &Board) {
+    board.with(|state| {
+        state.watches.restarted(R::what());
+        state.dirty.watches = true;
+    });
+}
+
+/// Waits longer and longer, never for the same time as others do.
+#[derive(Debug, Default)]
+pub(super) struct Wait {
+    tries: u32,
+    random: RandomState,
+    asked: u64,
+}
+
+impl Wait {
+    /// After a failure.
+    pub(super) async fn after(&mut self, error: &ApiError) {
+        sleep(self.time(error)).await;
+    }
+
+    /// How long to wait after a failure.
+    pub(super) fn time(&mut self, error: &ApiError) -> Duration {
+        let wait = self.next();
+        // RBAC is not changed within moments.
+        let wait = if error.is_forbidden() { LAST } else { wait };
+        self.spread(error.retry_after().map_or(wait, |asked| asked.max(wait)))
+    }
+
+    /// Before the next one, after something that is none's fault.
+    async fn shortly(&mut self) {
+        let wait = self.next();
+        sleep(self.spread(wait)).await;
+    }
+
+    /// After a watch that lasted so long: one that lasted begins again at once.
+    async fn unless_long(&mut self, lasted: Duration) {
+        if lasted >= super::super::health::SHORT {
+            self.is_over();
+        } else {
+            // What worked for a moment works: no longer than it did.
+            let wait = self.next().min(lasted.max(FIRST));
+            sleep(self.spread(wait)).await;
+        }
+    }
+
+    /// It works.
+    fn is_over(&mut self) {
+        self.tries = 0;
+    }
+
+    fn next(&mut self) -> Duration {
+        let wait = FIRST.saturating_mul(1 << self.tries.min(6)).min(LAST);
+        self.tries += 1;
+        wait
+    }
+
+    /// This time and up to half as much more.
+    pub(super) fn spread(&mut self, time: Duration) -> Duration {
+        self.asked += 1;
+        let share = self.random.hash_one(self.asked) % 1000;
+        time + time.mul_f64(share as f64 / 2000.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(code: u16, retry_after: Option<u64>) -> ApiError {
+        ApiError::Status {
+            code,
+            message: String::new(),
+            retry_after: retry_after.map(Duration::from_secs),
+            url: "http://x".to_owned(),
+        }
+    }
+
+    #[test]
+    fn waiting_grows_to_half_a_minute_and_heeds_the_server() {
+        let mut wait = Wait::default();
+        let mut before = Duration::ZERO;
+        for _ in 0..20 {
+            let next = wait.time(&status(500, None));
+            assert!(next >= before.min(LAST) && next <= LAST + LAST / 2, "{next:?}");
+            before = next.mul_f64(0.5);
+        }
+        assert!(before >= LAST / 2);
+        wait.is_over();
+        assert!(wait.time(&status(429, Some(100))) >= Duration::from_secs(100));
+        assert!(wait.time(&status(403, None)) >= LAST);
+        wait.is_over();
+        assert!(wait.time(&status(500, None)) <= FIRST + FIRST / 2);
+    }
+}

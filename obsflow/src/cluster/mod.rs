@@ -1,0 +1,120 @@
+//! Watching the cluster: who this node's pods are, and what addresses belong to.
+//!
+//! A thread of its own, with a runtime of its own, asks and follows; it publishes snapshots ([`Cluster`]). Whoever uses them
+//! takes the latest when it suits and never waits. Snapshots that nobody uses any more are given back on this thread: what a
+//! large cluster's tables cost to free is not paid where events are handled.
+
+mod board;
+mod health;
+mod kube;
+mod names;
+
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use tokio::sync::{oneshot, watch};
+use tokio::task::LocalSet;
+
+use crate::model::cluster::Cluster;
+use board::Board;
+
+pub use self::kube::KubeconfigError;
+pub(crate) use self::kube::check;
+
+/// The thread's name.
+const THREAD: &str = "obsflow-cluster";
+/// How long the end waits for the thread: it may be held up by a kubeconfig's credential plugin.
+const END: Duration = Duration::from_millis(500);
+
+/// Where to ask.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Config {
+    /// Whether the Kubernetes API is asked, where there is one.
+    pub kubernetes: bool,
+    /// How to reach it; without it only a pod's own service account leads there.
+    pub kubeconfig: Option<PathBuf>,
+    /// The context in it; without it its current one.
+    pub context: Option<String>,
+    /// This node's name in the cluster; without it the host's name, as the kubelet does it.
+    pub node_name: Option<String>,
+}
+
+/// The watching thread; ends when dropped.
+#[derive(Debug)]
+pub struct Handle {
+    latest: watch::Receiver<Arc<Cluster>>,
+    stop: Option<oneshot::Sender<()>>,
+    ended: mpsc::Receiver<()>,
+}
+
+impl Handle {
+    /// The latest snapshot. Empty until the first list is there.
+    #[must_use]
+    pub fn latest(&self) -> Arc<Cluster> {
+        Arc::clone(&self.latest.borrow())
+    }
+
+    /// Says when there is a newer one. A stage keeps its own and asks with `has_changed`, which costs a load.
+    #[must_use]
+    pub fn subscribe(&self) -> watch::Receiver<Arc<Cluster>> {
+        self.latest.clone()
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        if let Some(stop) = self.stop.take() {
+            // It may have ended by itself.
+            let _ = stop.send(());
+        }
+        let _ = self.ended.recv_timeout(END);
+    }
+}
+
+/// Starts watching; `None` when there is nothing to watch: no kubeconfig was given, and this process is no pod of a cluster.
+/// What goes wrong later is said in the log and in [`Cluster::watches`].
+#[must_use]
+pub fn start(config: &Config) -> Option<Handle> {
+    let access = kube::Access::find(config)?;
+    let (publisher, latest) = watch::channel(Arc::new(Cluster::default()));
+    let (stop, stopped) = oneshot::channel();
+    let (tell, ended) = mpsc::channel();
+    let work = move || {
+        // Its end is told when it is dropped, however this thread ends.
+        let _tell: mpsc::Sender<()> = tell;
+        let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                tracing::warn!(
+                    "the cluster cannot be watched: {error}; pods have the names of their log folders only"
+                );
+                return;
+            }
+        };
+        let board = Rc::new(Board::new(publisher));
+        let local = LocalSet::new();
+        local.spawn_local(board::publish(Rc::clone(&board)));
+        local.spawn_local(health::report(Rc::clone(&board)));
+        kube::spawn(&local, access, &board);
+        // It only fails when nobody can ask for the end any more.
+        let _ = local.block_on(&runtime, stopped);
+        drop(local);
+        // A look-up of the API server's name may still hang in the resolver.
+        runtime.shutdown_background();
+    };
+    match thread::Builder::new().name(THREAD.to_owned()).spawn(work) {
+        Ok(_) => Some(Handle {
+            latest,
+            stop: Some(stop),
+            ended,
+        }),
+        Err(error) => {
+            tracing::warn!("cannot start a thread to watch the cluster: {error}");
+            None
+        }
+    }
+}
