@@ -1,6 +1,7 @@
 //! Real servers and real exporters.
 
 pub mod dns;
+pub mod kube;
 pub mod mesh;
 pub mod otlp;
 pub mod proxy;
