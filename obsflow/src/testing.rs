@@ -10,6 +10,16 @@ use std::time::{Duration, Instant};
 
 use crate::kernel::netns::Namespace;
 
+/// A kubeconfig with one context, `lab`.
+pub(crate) const KUBECONFIG: &str = "\
+apiVersion: v1
+kind: Config
+current-context: lab
+clusters: [{name: lab, cluster: {server: 'http://127.0.0.1:1'}}]
+users: [{name: me, user: {token: x}}]
+contexts: [{name: lab, context: {cluster: lab, user: me}}]
+";
+
 static SERIAL: AtomicU32 = AtomicU32::new(0);
 
 /// A name that no other test uses.

@@ -282,7 +282,8 @@ pub struct LiveArgs {
         help_heading = "Names"
     )]
     pub kubernetes: AutoOff,
-    /// Ask the Kubernetes API that this kubeconfig leads to
+    /// Kubeconfig of the cluster that says who pods and addresses are; given to doctor without flags of the kernel side, of
+    /// the cluster whose agents are asked [default there: $KUBECONFIG, else ~/.kube/config]
     #[arg(long, value_name = "FILE", help_heading = "Names")]
     pub kubeconfig: Option<PathBuf>,
     /// Context of the kubeconfig, instead of its current one
@@ -323,6 +324,9 @@ impl LiveArgs {
         };
         let quiet = Self {
             log_level: plain.live.log_level.clone(),
+            // Where names come from, which an agent has for itself.
+            kubeconfig: None,
+            context: None,
             ..self.clone()
         };
         quiet != plain.live

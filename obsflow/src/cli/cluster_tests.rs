@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use super::parse_from;
 use crate::config::{Cluster, Command};
 use crate::fleet::{Kind, Scope, Target};
+use crate::testing::TempDir;
 
 fn run(line: &str) -> Result<Command, String> {
     let words = std::iter::once("obsflow").chain(line.split_whitespace());
@@ -48,9 +49,14 @@ fn doctor_asks_a_cluster_when_a_flag_is_about_one() {
     assert_eq!(asked.context.as_deref(), Some("prod"));
     assert!(asked.kubeconfig.is_some());
     // Beside flags of the kernel side a kubeconfig only says where names are from.
-    let Ok(Command::Doctor(own)) = run("doctor --kubeconfig /x --attach root shop/") else {
+    let dir = TempDir::new();
+    let path = dir.path().join("kubeconfig");
+    std::fs::write(&path, crate::testing::KUBECONFIG).unwrap();
+    let line = format!("doctor --kubeconfig {} --attach root shop/", path.display());
+    let Ok(Command::Doctor(own)) = run(&line) else {
         panic!("another command")
     };
+    assert_eq!(own.live.cluster.kubeconfig.as_ref(), Some(&path));
     assert!(own.cluster.is_none() && !own.workloads.is_all());
 }
 
@@ -107,4 +113,55 @@ fn a_plugin_of_kubectl_asks_a_cluster() {
         panic!("no page")
     };
     assert!(explain.cluster.is_none());
+}
+
+#[test]
+fn a_kubeconfig_is_looked_at_before_anything_begins() {
+    let dir = TempDir::new();
+    let path = dir.path().join("kubeconfig");
+    std::fs::write(&path, crate::testing::KUBECONFIG).unwrap();
+    let good = path.display();
+    let other = dir.path().join("other");
+    std::fs::write(&other, "hello: [").unwrap();
+    let other = other.display();
+    for (line, part) in [
+        (
+            "agent --kubeconfig /nonexistent".to_owned(),
+            "--kubeconfig /nonexistent: cannot be read",
+        ),
+        (format!("agent --kubeconfig {other}"), "is no kubeconfig"),
+        (
+            format!("agent --kubeconfig {good} --context prod"),
+            "--context: there is no context \"prod\"",
+        ),
+        (
+            "observe --context prod".to_owned(),
+            "name one with --kubeconfig FILE",
+        ),
+        (
+            format!("observe --kubernetes off --kubeconfig {good}"),
+            "cannot set both --kubernetes off and --kubeconfig",
+        ),
+        (
+            "agent --node-name Node_1".to_owned(),
+            "--node-name: \"Node_1\" is no node's name",
+        ),
+        (
+            "agent --kubernetes maybe".to_owned(),
+            "[possible values: auto, off]",
+        ),
+    ] {
+        let error = match run(&line) {
+            Ok(command) => panic!("{line} is accepted: {command:?}"),
+            Err(error) => error,
+        };
+        assert!(error.contains(part), "{line}: {error}");
+    }
+    let Ok(Command::Agent(agent)) = run(&format!(
+        "agent --kubeconfig {good} --context lab --node-name n-1.x"
+    )) else {
+        panic!("refused")
+    };
+    assert_eq!(agent.live.cluster.context.as_deref(), Some("lab"));
+    assert_eq!(agent.live.cluster.node_name.as_deref(), Some("n-1.x"));
 }

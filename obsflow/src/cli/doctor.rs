@@ -83,12 +83,6 @@ pub struct DoctorArgs {
     /// Ask a cluster's agents about every namespace, and about what runs on the nodes themselves
     #[arg(short = 'A', long, groups = ["cluster"], help_heading = "Cluster")]
     pub all_namespaces: bool,
-    /// The kubeconfig that leads to the cluster [default: $KUBECONFIG, else ~/.kube/config]
-    #[arg(long, value_name = "FILE", groups = ["cluster"], help_heading = "Cluster")]
-    pub kubeconfig: Option<PathBuf>,
-    /// The context in it [default: its current one]
-    #[arg(long, value_name = "NAME", groups = ["cluster"], help_heading = "Cluster")]
-    pub context: Option<String>,
     /// Where the agents are
     #[arg(
         long,

@@ -120,7 +120,8 @@ fn watch(config: &Doctor, stop: &Stop) -> anyhow::Result<u8> {
             .with_facts(Box::new(ThisNode::default())),
         showing,
     )
-    .within(&session);
+    .within(&session)
+    .following(session.cluster());
     let watched = session.run(stop, &mut sink);
     let (report, _, showing) = sink.finish(now());
     watched?;

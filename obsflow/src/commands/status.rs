@@ -15,7 +15,7 @@ use crate::cli::StatusFormat;
 use crate::config::{self, Whom};
 use crate::kernel::info::Cost;
 use crate::model::Observation;
-use crate::model::status::Status;
+use crate::model::status::{Status, WatchStatus};
 use crate::session::{Purpose, Session, Sink, Stop};
 
 /// How long the hooks are watched when costs are asked for or tunnels are there to be counted: kernel statistics are on
@@ -160,6 +160,31 @@ fn round(value: f64) -> f64 {
     (value * 100.0).round() / 100.0
 }
 
+/// What is followed of the cluster; nothing where there is none.
+fn watches(watches: &[WatchStatus], out: &mut String) {
+    if watches.is_empty() {
+        return;
+    }
+    let width = watches
+        .iter()
+        .map(|watch| watch.resource.len())
+        .max()
+        .unwrap_or(0);
+    // Writing to a string cannot fail.
+    let _ = writeln!(out, "CLUSTER");
+    for watch in watches {
+        let _ = write!(
+            out,
+            "  {:<width$} {:<8} {} objects, begun again {} times",
+            watch.resource, watch.state, watch.objects, watch.restarts
+        );
+        let _ = match &*watch.error {
+            "" => writeln!(out),
+            error => writeln!(out, ": {}", error.escape_debug()),
+        };
+    }
+}
+
 /// The report for people.
 fn text(shown: &Report) -> String {
     let report = &shown.status;
@@ -219,6 +244,7 @@ fn text(shown: &Report) -> String {
         report.ring.bytes / 1024,
         report.ring.most_waiting_bytes.div_ceil(1024)
     );
+    watches(&report.watches, &mut out);
     tunnels::text(&report.tunnels, &report.tunnel_traffic, &mut out);
     if let Some(programs) = &shown.programs {
         let _ = writeln!(

@@ -53,12 +53,16 @@ pub struct Cluster {
 }
 
 impl Doctor {
-    pub(super) fn new(args: DoctorArgs) -> Result<Self, ConfigError> {
+    pub(super) fn new(mut args: DoctorArgs) -> Result<Self, ConfigError> {
         if args.watch && args.probe {
             return Err(ConfigError::Both("--watch", "--probe"));
         }
         let terminal = std::io::stdout().is_terminal();
         let cluster = cluster(&args)?;
+        if cluster.is_some() {
+            // They say whose agents are asked, and are looked at there.
+            (args.live.kubeconfig, args.live.context) = (None, None);
+        }
         Ok(Self {
             workloads: match &cluster {
                 Some(_) => Selectors::default(),
@@ -96,8 +100,8 @@ fn cluster(args: &DoctorArgs) -> Result<Option<Cluster>, ConfigError> {
         (args.namespace.is_some(), "-n"),
         (args.all_namespaces, "-A"),
         // Beside flags that say how to watch this node, these say where its pods' names are from.
-        (args.context.is_some() && !is_own, "--context"),
-        (args.kubeconfig.is_some() && !is_own, "--kubeconfig"),
+        (args.live.context.is_some() && !is_own, "--context"),
+        (args.live.kubeconfig.is_some() && !is_own, "--kubeconfig"),
         (args.is_plugin, "kubectl obsflow"),
     ];
     let Some((_, flag)) = flags.into_iter().find(|(given, _)| *given) else {
@@ -137,8 +141,8 @@ fn cluster(args: &DoctorArgs) -> Result<Option<Cluster>, ConfigError> {
         return Err(ConfigError::Empty("--agent-selector"));
     }
     Ok(Some(Cluster {
-        kubeconfig: args.kubeconfig.clone(),
-        context: args.context.clone(),
+        kubeconfig: args.live.kubeconfig.clone(),
+        context: args.live.context.clone(),
         question: Question {
             scope,
             targets,

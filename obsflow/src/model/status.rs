@@ -38,6 +38,24 @@ pub struct Status {
     pub tunnels: Vec<TunnelDevice>,
     /// Outer packets of tunnels.
     pub tunnel_traffic: Vec<TunnelTraffic>,
+    /// What is followed of the cluster; nothing where there is none to ask.
+    pub watches: Vec<WatchStatus>,
+}
+
+/// A watch of the Kubernetes API.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct WatchStatus {
+    /// What is watched: `pods`, `services`.
+    pub resource: String,
+    /// `listing`, `watching` or `away`.
+    pub state: String,
+    /// Why it is away; empty when it is not.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub error: String,
+    /// Objects known.
+    pub objects: u64,
+    /// How often it had to begin again.
+    pub restarts: u64,
 }
 
 /// A hook.

@@ -39,7 +39,7 @@ use crate::kernel::ring::RingReader;
 use crate::kernel::sockdiag::{self, Monitor, Places};
 use crate::kernel::tunnels::Tunnels;
 use crate::kernel::{info, symbols};
-use crate::model::cluster::Cluster;
+use crate::model::cluster::{Cluster, Watch};
 use crate::model::event::{Event, ip};
 use crate::model::{Lifecycle, Mono, Observation, Workload};
 use crate::pipeline::Pipeline;
@@ -385,6 +385,13 @@ impl Session {
     #[must_use]
     pub fn cluster(&self) -> Option<sync::watch::Receiver<Arc<Cluster>>> {
         self.cluster.as_ref().map(cluster::Handle::subscribe)
+    }
+
+    /// How the watches of the cluster are; none when there is no cluster to ask.
+    #[must_use]
+    pub fn watches(&self) -> Vec<Watch> {
+        let latest = self.cluster.as_ref().map(cluster::Handle::latest);
+        latest.map_or_else(Vec::new, |latest| latest.watches.clone())
     }
 
     /// Most bytes that were waiting in the ring when it was looked at.

@@ -8,8 +8,9 @@ use super::Session;
 use crate::kernel::btf;
 use crate::kernel::hooks::State;
 use crate::kernel::tunnels::Device;
+use crate::model::cluster::{Watch, WatchState};
 use crate::model::event::ip;
-use crate::model::status::{Events, HookStatus, Ring, Status, TunnelDevice, TunnelTraffic};
+use crate::model::status::{Events, HookStatus, Ring, Status, TunnelDevice, TunnelTraffic, WatchStatus};
 use obsflow_ebpf::abi::count::{TunnelCount, TunnelKey};
 
 /// The name of this node.
@@ -48,6 +49,7 @@ impl Session {
             },
             tunnels: devices(self.tunnels()),
             tunnel_traffic: traffic(self.tunnels(), &self.counters().tunnels()),
+            watches: self.watches().iter().map(watch).collect(),
         }
     }
 
@@ -93,6 +95,21 @@ impl Session {
                 + forgotten.dns_streams_forgotten,
             connections: self.connections() as u64,
         }
+    }
+}
+
+fn watch(watch: &Watch) -> WatchStatus {
+    let (state, error) = match &watch.state {
+        WatchState::Listing => ("listing", ""),
+        WatchState::Watching => ("watching", ""),
+        WatchState::Away { error, .. } => ("away", &**error),
+    };
+    WatchStatus {
+        resource: watch.resource.to_string(),
+        state: state.to_owned(),
+        error: error.to_owned(),
+        objects: watch.objects as u64,
+        restarts: watch.restarts,
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::super::v1;
 use super::endpoint::{ip_from, port_from};
 use super::{ConvertError, stamp, time};
-use crate::model::status::{Events, HookStatus, Ring, Status, TunnelDevice, TunnelTraffic};
+use crate::model::status::{Events, HookStatus, Ring, Status, TunnelDevice, TunnelTraffic, WatchStatus};
 
 /// A status as a message. Whether another obsflow runs is not in it: the one that answers watches alone.
 #[must_use]
@@ -28,6 +28,7 @@ pub fn status_to(status: &Status) -> v1::Status {
         watched_ports: status.watched_ports.iter().copied().map(u32::from).collect(),
         tunnels: status.tunnels.iter().map(device_to).collect(),
         tunnel_traffic: status.tunnel_traffic.iter().map(traffic_to).collect(),
+        watches: status.watches.iter().map(watch_to).collect(),
     }
 }
 
@@ -62,6 +63,7 @@ pub fn status_from(status: v1::Status) -> Result<Status, ConvertError> {
             .into_iter()
             .map(device_from)
             .collect::<Result<_, _>>()?,
+        watches: status.watches.into_iter().map(watch_from).collect(),
         tunnel_traffic: status
             .tunnel_traffic
             .into_iter()
@@ -178,4 +180,24 @@ fn traffic_from(traffic: v1::TunnelTraffic) -> Result<TunnelTraffic, ConvertErro
         packets: traffic.packets,
         bytes: traffic.bytes,
     })
+}
+
+fn watch_to(watch: &WatchStatus) -> v1::Watch {
+    v1::Watch {
+        resource: watch.resource.clone(),
+        state: watch.state.clone(),
+        error: Some(watch.error.clone()).filter(|error| !error.is_empty()),
+        objects: watch.objects,
+        restarts: watch.restarts,
+    }
+}
+
+fn watch_from(watch: v1::Watch) -> WatchStatus {
+    WatchStatus {
+        resource: watch.resource,
+        state: watch.state,
+        error: watch.error.unwrap_or_default(),
+        objects: watch.objects,
+        restarts: watch.restarts,
+    }
 }

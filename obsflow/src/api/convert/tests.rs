@@ -13,7 +13,7 @@ use super::*;
 use crate::model::cluster::Owner;
 use crate::model::exchange::{Dialect, Signal};
 use crate::model::expectation::{ContainerKey, Endpoint, Host, Source, Transport};
-use crate::model::status::{Events, HookStatus, Ring, Status, TunnelDevice, TunnelTraffic};
+use crate::model::status::{Events, HookStatus, Ring, Status, TunnelDevice, TunnelTraffic, WatchStatus};
 use crate::model::verdict::{
     Cause, Evidence, Export, Leg, Report, Rung, RungState, Rungs, Severity, VerdictId,
 };
@@ -341,6 +341,22 @@ pub(in crate::api) fn sample_status() -> Status {
             packets: 5,
             bytes: 600,
         }],
+        watches: vec![
+            WatchStatus {
+                resource: "pods".into(),
+                state: "watching".into(),
+                error: String::new(),
+                objects: 42,
+                restarts: 1,
+            },
+            WatchStatus {
+                resource: "services".into(),
+                state: "away".into(),
+                error: "https://10.43.0.1 forbids it (403)".into(),
+                objects: 0,
+                restarts: 0,
+            },
+        ],
     }
 }
 

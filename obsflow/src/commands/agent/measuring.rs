@@ -51,6 +51,6 @@ fn own(session: &Session) -> Own {
         hooks: session.hooks().to_vec(),
         costs: session.costs(),
         ring_bytes: session.ring_bytes(),
-        watches: Vec::new(),
+        watches: session.watches(),
     }
 }

@@ -102,7 +102,9 @@ fn serve(config: &config::Agent, stop: &Stop) -> anyhow::Result<()> {
         state,
         measuring,
     };
-    let mut sink = DiagnosisSink::new(expectations, diagnoser, publishing).within(&session);
+    let mut sink = DiagnosisSink::new(expectations, diagnoser, publishing)
+        .within(&session)
+        .following(session.cluster());
     for address in &addresses {
         tracing::info!(%address, "serving gRPC");
     }
