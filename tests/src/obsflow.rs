@@ -66,7 +66,15 @@ impl Lab {
     /// # Errors
     /// When it is not built.
     pub fn obsflow_command(&self, name: &str) -> Result<Command> {
-        let node = self.node(0)?;
+        self.obsflow_command_on(0, name)
+    }
+
+    /// [`Lab::obsflow_command`] on a node of one's choice.
+    ///
+    /// # Errors
+    /// When it is not built, or there is no such node.
+    pub fn obsflow_command_on(&self, node: u8, name: &str) -> Result<Command> {
+        let node = self.node(node)?;
         let mut command = Command::new(tool::binary("obsflow")?);
         // Below the mount, as /proc/<pid>/cgroup has it.
         let attach = Path::new("/").join(node.cgroup.strip_prefix(cgroup::mount_point()?)?);

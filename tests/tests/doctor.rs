@@ -1,9 +1,11 @@
 //! `obsflow doctor` as a command: what it prints, in which format, and what it exits with.
 
+mod schema;
+
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use obsflow_tests::server::otlp::{self, Collector, Sdk, Transport};
 use obsflow_tests::wait::SOON;
 use obsflow_tests::{Lab, Pod, Proc};
@@ -59,24 +61,6 @@ fn run(mut command: Command) -> Result<(Option<i32>, String, String)> {
     Ok((status.code(), text(stdout), text(stderr)))
 }
 
-/// Holds a report to the schema that docs/doctor.md points to.
-fn validate(report: &Value) -> Result<()> {
-    let wrong = |error: &dyn std::fmt::Display| anyhow!("{error:#}");
-    let schema = serde_json::from_str(include_str!("../../docs/doctor.schema.json"))?;
-    let mut compiler = boon::Compiler::new();
-    compiler.enable_format_assertions();
-    compiler
-        .add_resource("doctor.schema.json", schema)
-        .map_err(|error| wrong(&error))?;
-    let mut schemas = boon::Schemas::new();
-    let index = compiler
-        .compile("doctor.schema.json", &mut schemas)
-        .map_err(|error| wrong(&error))?;
-    schemas
-        .validate(report, index)
-        .map_err(|error| anyhow!("{error:#}\n{report:#}"))
-}
-
 #[test]
 fn a_name_that_does_not_exist_in_a_table() -> Result<()> {
     let lab = Lab::new()?;
@@ -111,7 +95,7 @@ fn a_name_that_does_not_exist_in_json() -> Result<()> {
     assert_eq!(code, Some(1), "{out}\n{err}");
     assert_eq!(out.lines().count(), 1, "{out}");
     let report: Value = serde_json::from_str(&out)?;
-    validate(&report)?;
+    schema::validate(&report)?;
     let of_pod = |export: &&Value| export["pod"] == pod.name.as_str() && export["namespace"] == "apps";
     let exports = report["exports"].as_array().context("no exports")?;
     let found = exports

@@ -1,5 +1,6 @@
 //! Asking an agent through the API server's port-forward.
 
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod as CorePod;
@@ -18,9 +19,14 @@ const AFTERWARDS: Duration = Duration::from_millis(500);
 /// Most of what the API server says that is shown, in bytes.
 const MOST: usize = 400;
 
+/// What the other end of a port-forward says when it cannot go on.
+type Told = Pin<Box<dyn Future<Output = Option<String>> + Send>>;
+
 /// The way to an agent's port; ends when dropped.
 struct Tunnel {
     forwarder: Portforwarder,
+    /// Until it was heard.
+    told: Option<Told>,
     port: u16,
     pod: String,
 }
@@ -40,32 +46,62 @@ impl Tunnel {
             .await
             .map_err(|error| refused(&pod, &error))?;
         let stream = forwarder.take_stream(agent.port);
+        let told = forwarder.take_error(agent.port);
         let mut tunnel = Self {
             forwarder,
+            told: told.map(|told| Box::pin(told) as Told),
             port: agent.port,
             pod,
         };
         let stream = stream.ok_or_else(|| "the API server forwards another port".to_owned())?;
-        match Remote::over(stream).await {
-            Ok(remote) => Ok((tunnel, remote)),
-            Err(error) => Err(tunnel.why(error).await),
+        let remote = tunnel.through(Remote::over(stream)).await?;
+        Ok((tunnel, remote))
+    }
+
+    /// Does something at the other end, unless that says before that it cannot go on.
+    async fn through<T>(&mut self, work: impl Future<Output = Result<T, RemoteError>>) -> Result<T, String> {
+        let mut work = pin!(work);
+        let done = match &mut self.told {
+            None => work.await,
+            Some(told) => tokio::select! {
+                done = &mut work => done,
+                told = told => {
+                    self.told = None;
+                    match told {
+                        Some(told) => return Err(self.words(&told)),
+                        // The forwarding is over: so is the stream, soon.
+                        None => work.await,
+                    }
+                }
+            },
+        };
+        match done {
+            Ok(done) => Ok(done),
+            Err(seen) => Err(self.why(seen).await),
         }
     }
 
-    /// What went wrong: what the other end of the forwarding says of it, else what was seen at this one.
+    /// What went wrong: what the other end says of it, else what was seen at this one.
     async fn why(&mut self, seen: RemoteError) -> String {
-        let told = self.forwarder.take_error(self.port);
-        let told = match told {
+        let told = match self.told.take() {
             Some(told) => timeout(AFTERWARDS, told).await.ok().flatten(),
             None => None,
         };
-        match told {
-            Some(told) if told.contains("refused") => format!(
-                "nobody listens on port {} of {}: its agent needs --listen tcp://127.0.0.1:{}",
-                self.port, self.pod, self.port
-            ),
-            Some(told) => format!("port-forward to {}: {}", self.pod, short(&told)),
-            None => format!("{}: {seen}", self.pod),
+        match (told, seen) {
+            (Some(told), _) => self.words(&told),
+            (None, seen @ (RemoteError::Ended | RemoteError::NotAnAgent(_))) => {
+                format!("no agent answers on port {} of {}: {seen}", self.port, self.pod)
+            }
+            (None, seen) => format!("{}: {seen}", self.pod),
+        }
+    }
+
+    fn words(&self, told: &str) -> String {
+        let Self { port, pod, .. } = self;
+        if told.contains("refused") {
+            format!("nobody listens on port {port} of {pod}: its agent needs --listen tcp://127.0.0.1:{port}")
+        } else {
+            format!("port-forward to {pod}: {}", short(told))
         }
     }
 }
@@ -108,10 +144,7 @@ async fn in_time<T>(agent: &Agent, work: impl Future<Output = Result<T, String>>
 pub(super) async fn ask(access: &Access, namespace: &str, agent: &Agent) -> Result<Reported, String> {
     in_time(agent, async {
         let (mut tunnel, mut remote) = Tunnel::open(access, namespace, agent).await?;
-        match remote.report().await {
-            Ok(reported) => Ok(reported),
-            Err(error) => Err(tunnel.why(error).await),
-        }
+        tunnel.through(remote.report()).await
     })
     .await
 }
@@ -126,20 +159,15 @@ impl Following {
     pub(super) async fn start(access: &Access, namespace: &str, agent: &Agent) -> Result<Self, String> {
         in_time(agent, async {
             let (mut tunnel, mut remote) = Tunnel::open(access, namespace, agent).await?;
-            match remote.watch().await {
-                Ok(reports) => Ok(Self { tunnel, reports }),
-                Err(error) => Err(tunnel.why(error).await),
-            }
+            let reports = tunnel.through(remote.watch()).await?;
+            Ok(Self { tunnel, reports })
         })
         .await
     }
 
     /// The next report; the error says in words why there will be none.
     pub(super) async fn next(&mut self) -> Result<Reported, String> {
-        match self.reports.next().await {
-            Ok(Some(reported)) => Ok(reported),
-            Ok(None) => Err("its agent ended".to_owned()),
-            Err(error) => Err(self.tunnel.why(error).await),
-        }
+        let next = self.tunnel.through(self.reports.next()).await?;
+        next.ok_or_else(|| "its agent ended".to_owned())
     }
 }

@@ -8,12 +8,16 @@
 //! | `answer` | lists, single objects, refusals |
 //! | `watch` | watches |
 //! | `orders` | what to do wrong, what was asked |
+//! | `portforward` | the bytes of connections to pods |
+//! | `labels` | label selectors |
 //! | `objects` | objects as Kubernetes writes them |
 //! | `tls` | HTTPS |
 
 mod answer;
+mod labels;
 pub mod objects;
 mod orders;
+mod portforward;
 mod request;
 mod store;
 mod tls;
@@ -36,6 +40,7 @@ use tokio::sync::watch as channel;
 
 use orders::Book;
 pub use orders::{Order, Request, Standing};
+use portforward::Routes;
 use request::{Selector, Target};
 use store::Store;
 
@@ -57,12 +62,17 @@ struct News {
 struct Shared {
     store: Mutex<Store>,
     book: Mutex<Book>,
+    routes: Mutex<Routes>,
     news: channel::Sender<News>,
 }
 
 impl Shared {
     fn store(&self) -> MutexGuard<'_, Store> {
         self.store.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn routes(&self) -> MutexGuard<'_, Routes> {
+        self.routes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {
@@ -100,6 +110,7 @@ impl Api {
             shared: Arc::new(Shared {
                 store: Mutex::default(),
                 book: Mutex::default(),
+                routes: Mutex::default(),
                 news: channel::Sender::new(News::default()),
             }),
             address: (Ipv4Addr::LOCALHOST, 0).into(),
@@ -221,6 +232,16 @@ impl Api {
         Ok(was_there)
     }
 
+    /// Says where a port of a pod leads when it is forwarded; without an address nobody listens there.
+    pub fn route(&self, namespace: &str, pod: &str, port: u16, to: Option<SocketAddr>) {
+        let of = (namespace.to_owned(), pod.to_owned(), port);
+        let mut routes = self.shared.routes();
+        match to {
+            Some(address) => drop(routes.insert(of, address)),
+            None => drop(routes.remove(&of)),
+        }
+    }
+
     /// Forgets what changed: watches from before are told so, and have to list again.
     pub fn compact(&self) {
         self.shared.store().compact();
@@ -295,6 +316,9 @@ async fn serve(State(shared): State<Arc<Shared>>, http: HttpRequest) -> Response
         Ok(selector) => selector,
         Err(message) => return answer::answer(400, &answer::status(400, "BadRequest", &message, None)),
     };
+    if target.subresource.as_deref() == Some("portforward") {
+        return portforward::forward(&shared.routes(), &target, &request, parts);
+    }
     match &*request.verb {
         "list" => answer::list(&shared, &target, &request, &selector),
         "watch" => watch::watch(&shared, &target, &request, selector, order),

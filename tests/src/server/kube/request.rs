@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use axum::http::request::Parts;
 
+use super::labels::Labels;
 use super::orders::Request;
 
 /// What a path names.
@@ -49,6 +50,16 @@ impl Target {
             name: rest.get(1).and_then(owned),
             subresource: rest.get(2).and_then(owned),
         })
+    }
+}
+
+impl Target {
+    /// `pods`, or `pods/portforward` of a part of them.
+    fn as_rbac_has_it(&self) -> String {
+        match &self.subresource {
+            Some(part) => format!("{}/{part}", self.resource),
+            None => self.resource.clone(),
+        }
     }
 }
 
@@ -107,7 +118,7 @@ pub(super) fn read(parts: &Parts, target: Option<&Target>) -> Request {
         method: parts.method.to_string(),
         verb,
         path: parts.uri.path().to_owned(),
-        resource: target.map(|target| target.resource.clone()).unwrap_or_default(),
+        resource: target.map(Target::as_rbac_has_it).unwrap_or_default(),
         query,
         headers: ["accept", "authorization", "user-agent", "content-type"]
             .into_iter()
@@ -122,6 +133,7 @@ pub(super) struct Selector {
     namespace: Option<String>,
     /// Path below the object, and the value it has to have.
     fields: Vec<(String, String)>,
+    labels: Labels,
     /// Whether only metadata is wanted.
     pub(super) metadata_only: bool,
 }
@@ -132,9 +144,8 @@ impl Selector {
     /// # Errors
     /// When there is a selector that the lab does not know.
     pub(super) fn of(target: &Target, request: &Request) -> Result<Self, String> {
-        if let Some(labels) = request.query.get("labelSelector") {
-            return Err(format!("the lab's API server knows no label selectors: {labels}"));
-        }
+        let labels = request.query.get("labelSelector").map_or("", String::as_str);
+        let labels = Labels::parse(labels)?;
         let mut fields = Vec::new();
         let text = request.query.get("fieldSelector").map_or("", String::as_str);
         for term in text.split(',').filter(|term| !term.is_empty()) {
@@ -155,6 +166,7 @@ impl Selector {
         Ok(Self {
             namespace: target.namespace.clone(),
             fields,
+            labels,
             metadata_only: accept.contains("as=PartialObjectMetadata"),
         })
     }
@@ -171,6 +183,7 @@ impl Selector {
         self.namespace
             .as_ref()
             .is_none_or(|namespace| namespace == text("/metadata/namespace"))
+            && self.labels.takes(object)
             && self.fields.iter().all(|(pointer, value)| text(pointer) == value)
     }
 
