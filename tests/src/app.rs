@@ -250,6 +250,8 @@ pub enum Injection {
     Command,
     /// PYTHONPATH, as the operator's init container and people without an operator do it.
     Variable,
+    /// Not at all.
+    Missing,
 }
 
 /// A Flask service under gunicorn with two workers, instrumented from outside; port 8080. gunicorn writes titles over
@@ -272,12 +274,16 @@ pub fn flask(pod: &Pod, injection: Injection, env: &Env) -> Result<Proc> {
             command.env("PYTHONPATH", format!("{}:{}", hook.display(), packages.display()));
             command
         }
+        Injection::Missing => pod.command(tool::made("python")?.join("bin/gunicorn"))?,
     };
     command
         .args(["--workers", "2", "--bind", "0.0.0.0:8080", "--chdir"])
         .arg(tool::source(""))
         .arg("service:app");
-    env.clone().or("OTEL_SERVICE_NAME", &pod.name).apply(&mut command);
+    match injection {
+        Injection::Missing => env.apply(&mut command),
+        _ => env.clone().or("OTEL_SERVICE_NAME", &pod.name).apply(&mut command),
+    }
     let service = Proc::start(command)?;
     let mut workers = 0;
     let booted = service.err().find(SOON, |line| {

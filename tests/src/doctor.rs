@@ -13,11 +13,15 @@ use crate::lab::Lab;
 use crate::lab::pod::Pod;
 use crate::obsflow::attached;
 use crate::process::Proc;
+use crate::server::kube::Api;
 use crate::server::otlp::{self, Transport};
 use crate::wait::SOON;
 
 /// Verdicts that say that nothing fails, or that it could not be told.
 const NO_FAILURES: &[&str] = &["healthy", "idle", "disabled", "unknown"];
+
+/// What API servers of the lab call its node 0.
+pub const NODE: &str = "node-0";
 
 /// The rungs of the ladder, in order.
 pub const RUNGS: [&str; 5] = ["configured", "resolved", "connected", "sent", "accepted"];
@@ -206,10 +210,29 @@ impl Lab {
     /// # Errors
     /// When it is not built, or ends before it is attached; its own words are part of the error.
     pub fn doctor(&self, args: &[&str]) -> Result<Doctor<'_>> {
-        let examples = Examples::start(self)?;
+        self.doctor_with(&[], args)
+    }
+
+    /// [`Lab::doctor`] that asks this API server, which calls node 0 [`NODE`].
+    ///
+    /// # Errors
+    /// When it is not built, or ends before it is attached; its own words are part of the error.
+    pub fn doctor_in(&self, api: &Api) -> Result<Doctor<'_>> {
+        let kubeconfig = api.kubeconfig(self.dir())?;
+        let kubeconfig = kubeconfig.to_str().context("a folder with an odd name")?;
+        self.doctor_with(&["--kubeconfig", kubeconfig, "--node-name", NODE], &[])
+    }
+
+    /// `watching` is for whoever attaches.
+    fn doctor_with(&self, watching: &[&str], args: &[&str]) -> Result<Doctor<'_>> {
+        let examples = Examples::start(self, watching)?;
         let mut command = match &examples {
             Some(examples) => examples.doctor()?,
-            None => self.obsflow_command("doctor")?,
+            None => {
+                let mut command = self.obsflow_command("doctor")?;
+                command.args(watching);
+                command
+            }
         };
         command.args(["--watch", "--all", "-o", "json"]).args(args);
         let process = Proc::start(command)?;

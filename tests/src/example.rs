@@ -29,14 +29,16 @@ pub(crate) struct Examples {
 
 impl Examples {
     /// Starts the agent, if examples are to be written.
-    pub(crate) fn start(lab: &Lab) -> Result<Option<Self>> {
+    pub(crate) fn start(lab: &Lab, watching: &[&str]) -> Result<Option<Self>> {
         if std::env::var_os("UPDATE_EXAMPLES").is_none() {
             return Ok(None);
         }
         let socket = lab.dir().join("doctor.sock");
         let server = format!("unix://{}", socket.display());
         let mut command = lab.obsflow_command("agent")?;
-        command.args(["--listen", &server, "--state", "off", "--health", "off"]);
+        command
+            .args(["--listen", &server, "--state", "off", "--health", "off"])
+            .args(watching);
         let agent = Proc::start(command)?;
         attached(&agent, "obsflow agent")?;
         crate::wait::until("the agent's socket", SOON, || Ok(socket.exists().then_some(())))?;

@@ -84,6 +84,9 @@ pub struct AgentArgs {
         help_heading = "Service"
     )]
     pub state: String,
+    /// Write a Kubernetes Event on a pod when a verdict on it begins or is over; needs the Kubernetes API
+    #[arg(long, help_heading = "Service")]
+    pub events: bool,
     /// How it logs on stderr
     #[arg(
         long,

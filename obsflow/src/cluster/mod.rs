@@ -10,6 +10,7 @@ mod kube;
 mod names;
 
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -23,10 +24,12 @@ use crate::model::cluster::Cluster;
 use board::Board;
 
 pub use self::kube::KubeconfigError;
-pub(crate) use self::kube::check;
+pub(crate) use self::kube::{Api, ApiError, check};
 
 /// The thread's name.
 const THREAD: &str = "obsflow-cluster";
+/// Jobs that wait for the API server to be known.
+const MAX_JOBS: usize = 4;
 /// How long the end waits for the thread: it may be held up by a kubeconfig's credential plugin.
 const END: Duration = Duration::from_millis(500);
 
@@ -43,10 +46,14 @@ pub struct Config {
     pub node_name: Option<String>,
 }
 
+/// Work for the thread that speaks to the API server.
+pub(crate) type Job = Box<dyn FnOnce(Rc<Api>) -> Pin<Box<dyn Future<Output = ()>>> + Send>;
+
 /// The watching thread; ends when dropped.
 #[derive(Debug)]
 pub struct Handle {
     latest: watch::Receiver<Arc<Cluster>>,
+    jobs: tokio::sync::mpsc::Sender<Job>,
     stop: Option<oneshot::Sender<()>>,
     ended: mpsc::Receiver<()>,
 }
@@ -62,6 +69,12 @@ impl Handle {
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<Arc<Cluster>> {
         self.latest.clone()
+    }
+
+    /// Has something else done on this thread, once it is known how the API server is reached; it ends with the thread.
+    /// False when the thread has ended, or has enough to do.
+    pub(crate) fn run(&self, job: Job) -> bool {
+        self.jobs.try_send(job).is_ok()
     }
 }
 
@@ -83,6 +96,7 @@ pub fn start(config: &Config) -> Option<Handle> {
     let (publisher, latest) = watch::channel(Arc::new(Cluster::default()));
     let (stop, stopped) = oneshot::channel();
     let (tell, ended) = mpsc::channel();
+    let (jobs, waiting) = tokio::sync::mpsc::channel(MAX_JOBS);
     let work = move || {
         // Its end is told when it is dropped, however this thread ends.
         let _tell: mpsc::Sender<()> = tell;
@@ -99,7 +113,7 @@ pub fn start(config: &Config) -> Option<Handle> {
         let local = LocalSet::new();
         local.spawn_local(board::publish(Rc::clone(&board)));
         local.spawn_local(health::report(Rc::clone(&board)));
-        kube::spawn(&local, access, &board);
+        kube::spawn(&local, access, &board, waiting);
         // It only fails when nobody can ask for the end any more.
         let _ = local.block_on(&runtime, stopped);
         drop(local);
@@ -109,6 +123,7 @@ pub fn start(config: &Config) -> Option<Handle> {
     match thread::Builder::new().name(THREAD.to_owned()).spawn(work) {
         Ok(_) => Some(Handle {
             latest,
+            jobs,
             stop: Some(stop),
             ended,
         }),

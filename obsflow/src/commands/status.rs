@@ -245,6 +245,13 @@ fn text(shown: &Report) -> String {
         report.ring.most_waiting_bytes.div_ceil(1024)
     );
     watches(&report.watches, &mut out);
+    if let Some(events) = &report.kubernetes_events {
+        let _ = writeln!(
+            out,
+            "K8S EVENTS    {} written, {} without room, {} not taken by the API server",
+            events.written, events.crowded_out, events.failed
+        );
+    }
     tunnels::text(&report.tunnels, &report.tunnel_traffic, &mut out);
     if let Some(programs) = &shown.programs {
         let _ = writeln!(

@@ -70,6 +70,8 @@ pub struct Agent {
     pub metrics: Option<Metrics>,
     /// What to remember, where.
     pub state: Option<PathBuf>,
+    /// Whether Kubernetes Events are written.
+    pub events: bool,
     /// How to log.
     pub log_format: LogFormat,
     /// What workloads export besides what their environment says.
@@ -107,13 +109,18 @@ impl Agent {
             text if text.is_empty() || text.ends_with('/') => return Err(ConfigError::State(text)),
             text => Some(text.into()),
         };
+        // Without the first bytes of connections nothing is known of what the other side accepts.
+        let live = Live::new(args.live, true)?;
+        if args.events && !live.cluster.kubernetes {
+            return Err(ConfigError::Both("--events", "--kubernetes off"));
+        }
         Ok(Self {
-            // Without the first bytes of connections nothing is known of what the other side accepts.
-            live: Live::new(args.live, true)?,
+            live,
             listen,
             health,
             metrics,
             state,
+            events: args.events,
             log_format: args.log_format,
             rules: args.rules,
             is_check: args.check,

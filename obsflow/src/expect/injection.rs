@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::endpoint::shown;
 use crate::model::cluster::{Cluster, ContainerRole, Inject, Pod};
@@ -42,7 +42,7 @@ pub(super) fn missing(cluster: &Cluster, container: &str) -> Option<Arc<NotInjec
         owner.map_or(&[], |it| &it.asked),
     );
     let (on, asked, since) = if !pods.is_empty() {
-        (Annotation::Pod, pods, pod.injection.changed)
+        (Annotation::Pod, pods, annotated_later(pod))
     } else if !namespaces.is_empty() {
         (
             Annotation::Namespace,
@@ -68,6 +68,16 @@ pub(super) fn missing(cluster: &Cluster, container: &str) -> Option<Arc<NotInjec
         created: pod.created,
         since,
     }))
+}
+
+/// When a pod was annotated that was there already. Its own fields are written when it is made, which may take from one
+/// second into the next.
+fn annotated_later(pod: &Pod) -> Option<Timestamp> {
+    let is_later = |changed: &Timestamp| {
+        let after = |created| changed.duration_since(created) > SignedDuration::from_secs(1);
+        pod.created.is_none_or(after)
+    };
+    pod.injection.changed.filter(is_later)
 }
 
 /// Whether the operator would have injected this container: the ones that are named, else the first.

@@ -161,8 +161,14 @@ fn who_asks_and_when_tells_the_cause() {
         (
             new()
                 .pod(&[TRUE])
-                .with(|story| story.pod.injection.changed = Some(at(101))),
+                .with(|story| story.pod.injection.changed = Some(at(160))),
             Some((Pod, Some(PodOlder))),
+        ),
+        (
+            new()
+                .pod(&[TRUE])
+                .with(|story| story.pod.injection.changed = Some(at(101))),
+            Some((Pod, Some(Lost))),
         ),
         (
             new().pod(&[TRUE]).with(|story| story.injector = Some(at(101))),

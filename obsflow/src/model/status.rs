@@ -40,6 +40,9 @@ pub struct Status {
     pub tunnel_traffic: Vec<TunnelTraffic>,
     /// What is followed of the cluster; nothing where there is none to ask.
     pub watches: Vec<WatchStatus>,
+    /// Kubernetes Events, when they are written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kubernetes_events: Option<KubernetesEvents>,
 }
 
 /// A watch of the Kubernetes API.
@@ -56,6 +59,17 @@ pub struct WatchStatus {
     pub objects: u64,
     /// How often it had to begin again.
     pub restarts: u64,
+}
+
+/// What became of Kubernetes Events.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct KubernetesEvents {
+    /// The API server has them.
+    pub written: u64,
+    /// There was no room for them to wait; most of them are tried again.
+    pub crowded_out: u64,
+    /// The API server did not take them.
+    pub failed: u64,
 }
 
 /// A hook.

@@ -381,6 +381,12 @@ impl Session {
         self.another_runs
     }
 
+    /// The thread that asks the cluster, when there is one to ask.
+    #[must_use]
+    pub fn cluster_handle(&self) -> Option<&cluster::Handle> {
+        self.cluster.as_ref()
+    }
+
     /// What the cluster says, when there is one to ask: the latest snapshot, and whether there is a newer one.
     #[must_use]
     pub fn cluster(&self) -> Option<sync::watch::Receiver<Arc<Cluster>>> {

@@ -50,6 +50,7 @@ impl Session {
             tunnels: devices(self.tunnels()),
             tunnel_traffic: traffic(self.tunnels(), &self.counters().tunnels()),
             watches: self.watches().iter().map(watch).collect(),
+            kubernetes_events: None,
         }
     }
 

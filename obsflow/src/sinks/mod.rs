@@ -2,6 +2,7 @@
 
 pub mod doctor;
 mod escape;
+pub mod events;
 mod json;
 pub mod metrics;
 mod observe;

@@ -6,7 +6,9 @@ use std::time::Duration;
 use super::super::v1;
 use super::endpoint::{ip_from, port_from};
 use super::{ConvertError, stamp, time};
-use crate::model::status::{Events, HookStatus, Ring, Status, TunnelDevice, TunnelTraffic, WatchStatus};
+use crate::model::status::{
+    Events, HookStatus, KubernetesEvents, Ring, Status, TunnelDevice, TunnelTraffic, WatchStatus,
+};
 
 /// A status as a message. Whether another obsflow runs is not in it: the one that answers watches alone.
 #[must_use]
@@ -29,6 +31,11 @@ pub fn status_to(status: &Status) -> v1::Status {
         tunnels: status.tunnels.iter().map(device_to).collect(),
         tunnel_traffic: status.tunnel_traffic.iter().map(traffic_to).collect(),
         watches: status.watches.iter().map(watch_to).collect(),
+        kubernetes_events: status.kubernetes_events.map(|events| v1::KubernetesEvents {
+            written: events.written,
+            crowded_out: events.crowded_out,
+            failed: events.failed,
+        }),
     }
 }
 
@@ -69,6 +76,11 @@ pub fn status_from(status: v1::Status) -> Result<Status, ConvertError> {
             .into_iter()
             .map(traffic_from)
             .collect::<Result<_, _>>()?,
+        kubernetes_events: status.kubernetes_events.map(|events| KubernetesEvents {
+            written: events.written,
+            crowded_out: events.crowded_out,
+            failed: events.failed,
+        }),
     })
 }
 

@@ -13,7 +13,9 @@ use super::*;
 use crate::model::cluster::Owner;
 use crate::model::exchange::{Dialect, Signal};
 use crate::model::expectation::{ContainerKey, Endpoint, Host, Source, Transport};
-use crate::model::status::{Events, HookStatus, Ring, Status, TunnelDevice, TunnelTraffic, WatchStatus};
+use crate::model::status::{
+    Events, HookStatus, KubernetesEvents, Ring, Status, TunnelDevice, TunnelTraffic, WatchStatus,
+};
 use crate::model::verdict::{
     Cause, Evidence, Export, Leg, Report, Rung, RungState, Rungs, Severity, VerdictId,
 };
@@ -357,6 +359,11 @@ pub(in crate::api) fn sample_status() -> Status {
                 restarts: 0,
             },
         ],
+        kubernetes_events: Some(KubernetesEvents {
+            written: 7,
+            crowded_out: 8,
+            failed: 9,
+        }),
     }
 }
 

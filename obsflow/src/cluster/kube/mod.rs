@@ -15,25 +15,29 @@ pub(super) mod resource;
 pub(super) mod surroundings;
 mod watch;
 mod wire;
+mod write;
 
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::task::LocalSet;
+use tokio::sync::mpsc::Receiver;
+use tokio::task::{LocalSet, spawn_local};
 use tokio::time::sleep;
 
+use super::Job;
 use super::board::Board;
 
 pub(super) use access::Access;
+pub(crate) use access::Api;
 pub use access::KubeconfigError;
 pub(crate) use access::check;
-pub(super) use request::ApiError;
+pub(crate) use request::ApiError;
 
 /// Between two tries to read what leads to the API server.
 const AGAIN: Duration = Duration::from_secs(30);
 
 /// Starts everything that asks the API server.
-pub(super) fn spawn(local: &LocalSet, access: Access, board: &Rc<Board>) {
+pub(super) fn spawn(local: &LocalSet, access: Access, board: &Rc<Board>, mut jobs: Receiver<Job>) {
     let board = Rc::clone(board);
     local.spawn_local(async move {
         let mut said = false;
@@ -51,6 +55,12 @@ pub(super) fn spawn(local: &LocalSet, access: Access, board: &Rc<Board>) {
             }
         };
         tracing::info!("asking the Kubernetes API at {} about node {}", api.url, api.node);
+        let others = Rc::clone(&api);
+        spawn_local(async move {
+            while let Some(job) = jobs.recv().await {
+                spawn_local(job(Rc::clone(&others)));
+            }
+        });
         let follow = (
             watch::follow::<pods::PodWatch>(&api, &board),
             watch::follow::<addresses::ServiceWatch>(&api, &board),

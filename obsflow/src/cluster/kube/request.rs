@@ -21,11 +21,11 @@ use super::resource::What;
 /// A page of a list has to be there within this time.
 const LIST: Duration = Duration::from_secs(60);
 /// The head of a watch, and a single object.
-const ANSWER: Duration = Duration::from_secs(15);
+pub(super) const ANSWER: Duration = Duration::from_secs(15);
 /// The largest page, in bytes.
 const MAX_PAGE: usize = 64 << 20;
 /// The largest object, in bytes: etcd takes 1.5 MiB.
-const MAX_OBJECT: usize = 8 << 20;
+pub(super) const MAX_OBJECT: usize = 8 << 20;
 /// What is looked at of an answer that is an error, in bytes.
 const MAX_ERROR: usize = 16 << 10;
 /// Longer than this a server's `Retry-After` is not heeded.
@@ -142,7 +142,7 @@ pub(crate) struct PageMeta {
 }
 
 /// An answer's head.
-struct Answer {
+pub(super) struct Answer {
     body: Body,
 }
 
@@ -228,7 +228,7 @@ impl Api {
         .await
     }
 
-    async fn within<T>(
+    pub(super) async fn within<T>(
         &self,
         limit: Duration,
         work: impl Future<Output = Result<T, ApiError>>,
@@ -242,7 +242,7 @@ impl Api {
     }
 
     /// Sends a request; what is no success is an error.
-    async fn answer(&self, request: hyper::Request<Body>) -> Result<Answer, ApiError> {
+    pub(super) async fn answer(&self, request: hyper::Request<Body>) -> Result<Answer, ApiError> {
         let response = match self.client.send(request).await {
             Ok(response) => response,
             Err(error) => return Err(self.unreachable(&error)),
@@ -277,18 +277,18 @@ impl Api {
         }
     }
 
-    async fn whole(&self, answer: Answer, limit: usize) -> Result<Bytes, ApiError> {
+    pub(super) async fn whole(&self, answer: Answer, limit: usize) -> Result<Bytes, ApiError> {
         match Limited::new(answer.body, limit).collect().await {
             Ok(body) => Ok(body.to_bytes()),
             Err(error) => Err(self.unreachable(&*error)),
         }
     }
 
-    fn decode<T: DeserializeOwned>(&self, bytes: &[u8]) -> Result<T, ApiError> {
+    pub(super) fn decode<T: DeserializeOwned>(&self, bytes: &[u8]) -> Result<T, ApiError> {
         serde_json::from_slice(bytes).map_err(|error| self.garbage(error))
     }
 
-    fn garbage(&self, why: impl fmt::Display) -> ApiError {
+    pub(super) fn garbage(&self, why: impl fmt::Display) -> ApiError {
         ApiError::Garbage {
             url: self.url.clone(),
             why: why.to_string(),

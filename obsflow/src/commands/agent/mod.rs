@@ -25,12 +25,14 @@ use crate::config;
 use crate::diagnose::{Diagnoser, Saved, ThisNode};
 use crate::expect::{self, Expectations};
 use crate::kernel::hooks::State;
+use crate::model::status::Status;
 use crate::model::verdict::{Report, Transition};
 use crate::model::{Clock, Lifecycle, Mono, Observation};
 use crate::session::diagnosis::{self, DiagnosisSink, News, Publish};
 use crate::session::status::node_name;
 use crate::session::{Purpose, Session, Stop, now};
 use crate::sinks::doctor;
+use crate::sinks::events::Events;
 
 /// How far the wall clock may be set before times that were said already move with it.
 const CLOCK_SET: Duration = Duration::from_millis(500);
@@ -95,7 +97,9 @@ fn serve(config: &config::Agent, stop: &Stop) -> anyhow::Result<()> {
         rules: config.rules.clone(),
         ..expect::Config::default()
     });
+    let events = config.events.then(|| events_of(&session)).flatten();
     let publishing = Publishing {
+        events,
         publisher: Arc::clone(&publisher),
         pulse: Arc::clone(&pulse),
         clock: Clock::now(),
@@ -115,7 +119,7 @@ fn serve(config: &config::Agent, stop: &Stop) -> anyhow::Result<()> {
     tracing::info!("ending");
     pulse.end();
     let (report, diagnoser, publishing) = sink.finish(now());
-    publisher.status(session.status());
+    publisher.status(publishing.status(&session));
     publisher.report(Arc::new(report), publishing.clock);
     let served = serving.end();
     if let Some(state) = publishing.state {
@@ -124,6 +128,19 @@ fn serve(config: &config::Agent, stop: &Stop) -> anyhow::Result<()> {
     say_end(&session);
     watched?;
     served
+}
+
+/// Kubernetes Events, if there is anybody to write them.
+fn events_of(session: &Session) -> Option<Events> {
+    let events = session
+        .cluster_handle()
+        .and_then(|cluster| Events::start(node_name(), cluster));
+    if events.is_none() {
+        tracing::warn!(
+            "--events: this is no pod of a cluster, and no --kubeconfig leads to one: no Kubernetes Events are written"
+        );
+    }
+    events
 }
 
 /// What is still true of what was saved. Kernel time began anew with the machine, and so did everything that failed.
@@ -147,6 +164,8 @@ struct Publishing {
     state: Option<StateFile>,
     /// Absent without `--metrics`.
     measuring: Option<Measuring>,
+    /// Kubernetes Events, if they are wanted.
+    events: Option<Events>,
 }
 
 impl Publishing {
@@ -155,6 +174,13 @@ impl Publishing {
         let clock = Clock::now();
         if clock.offset_ns.abs_diff(self.clock.offset_ns) > CLOCK_SET.as_nanos() {
             self.clock = clock;
+        }
+    }
+
+    fn status(&self, session: &Session) -> Status {
+        Status {
+            kubernetes_events: self.events.as_ref().map(Events::counts),
+            ..session.status()
         }
     }
 }
@@ -166,12 +192,18 @@ impl Publish for Publishing {
             measuring.metrics.report(report, self.clock);
         }
         self.publisher.report(Arc::clone(report), self.clock);
+        if let Some(events) = &mut self.events {
+            events.report(report);
+        }
         Ok(ControlFlow::Continue(()))
     }
 
     fn transitions(&mut self, transitions: Vec<Transition>) -> io::Result<()> {
         for transition in &transitions {
             say_transition(transition, self.clock);
+        }
+        if let Some(events) = &mut self.events {
+            events.on(&transitions);
         }
         Ok(())
     }
@@ -204,11 +236,14 @@ impl Publish for Publishing {
         if let Some(measuring) = &mut self.measuring {
             measuring.second(session);
         }
-        self.publisher.status(session.status());
+        self.publisher.status(self.status(session));
     }
 
     fn second(&mut self, diagnoser: &Diagnoser, now: Mono) -> io::Result<ControlFlow<()>> {
         self.pulse.beat();
+        if let Some(events) = &mut self.events {
+            events.second(self.clock, now);
+        }
         if let Some(state) = &mut self.state {
             state.keep(now, || diagnoser.save());
         }

@@ -30,7 +30,7 @@ pub(super) fn missing(case: &Case<'_>, advice: &mut Vec<String>) {
 
 fn on_owner(missing: &NotInjected, advice: &mut Vec<String>) {
     let Some(owner) = &missing.owner else { return };
-    let what = "the operator reads the annotations of pods and namespaces: the annotation belongs into the pod template";
+    let what = "the operator reads the annotations of pods and namespaces: the annotation belongs on the pod template";
     match patch(missing, owner) {
         Some(command) => advice.push(format!("{what}, and new pods have it: {command}")),
         None if owner.kind.as_ref() == "Job" => advice.push(format!(

@@ -6,6 +6,7 @@
 //! | `store` | objects, versions, what changed |
 //! | `request` | what a request is about |
 //! | `answer` | lists, single objects, refusals |
+//! | `events` | Events that are written |
 //! | `watch` | watches |
 //! | `orders` | what to do wrong, what was asked |
 //! | `portforward` | the bytes of connections to pods |
@@ -14,6 +15,7 @@
 //! | `tls` | HTTPS |
 
 mod answer;
+mod events;
 mod labels;
 pub mod objects;
 mod orders;
@@ -274,6 +276,14 @@ impl Api {
         self.shared.book().requests()
     }
 
+    /// Every Event that is in it.
+    #[must_use]
+    pub fn events(&self) -> Vec<Value> {
+        let store = self.shared.store();
+        let all = store.list(events::COLLECTION, None);
+        all.map(|(_, event)| Value::clone(event)).collect()
+    }
+
     /// The version of everything that is in it.
     #[must_use]
     pub fn version(&self) -> u64 {
@@ -293,7 +303,7 @@ impl Drop for Api {
 
 /// Answers a request.
 async fn serve(State(shared): State<Arc<Shared>>, http: HttpRequest) -> Response<Body> {
-    let (parts, _body) = http.into_parts();
+    let (parts, body) = http.into_parts();
     let target = Target::parse(parts.uri.path());
     let request = request::read(&parts, target.as_ref());
     let order = shared.book().take(request.clone());
@@ -323,6 +333,9 @@ async fn serve(State(shared): State<Arc<Shared>>, http: HttpRequest) -> Response
         "list" => answer::list(&shared, &target, &request, &selector),
         "watch" => watch::watch(&shared, &target, &request, selector, order),
         "get" => answer::get(&shared, &target, &selector),
+        "create" | "patch" if target.collection == events::COLLECTION => {
+            events::write(&shared, &target, &request, body).await
+        }
         verb => {
             let message = format!("the lab's API server cannot {verb}");
             answer::answer(405, &answer::status(405, "MethodNotAllowed", &message, None))

@@ -10,7 +10,7 @@ pub struct Request {
     pub at: Instant,
     /// HTTP method.
     pub method: String,
-    /// What is done, as RBAC calls it: `list`, `watch`, `get`; else the method in small letters.
+    /// What is done, as RBAC calls it: `list`, `watch`, `get`, `create`; else the method in small letters.
     pub verb: String,
     /// Path without the query.
     pub path: String,

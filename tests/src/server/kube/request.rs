@@ -107,6 +107,7 @@ pub(super) fn read(parts: &Parts, target: Option<&Target>) -> Request {
             "watch".to_owned()
         }
         ("GET", Some(_)) => "list".to_owned(),
+        ("POST", _) => "create".to_owned(),
         (method, _) => method.to_lowercase(),
     };
     let header = |name: &str| {
