@@ -1,14 +1,18 @@
 //! `cargo xtask build`: one static binary.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::setup::rust::MUSL;
+use crate::setup;
+use crate::setup::rust::Arch;
 use crate::sh;
 
 /// What `kubectl obsflow` looks for on the path.
 const PLUGIN: &str = "kubectl-obsflow";
+/// Where the compiler finds the commit that is built.
+pub(crate) const REVISION: &str = "OBSFLOW_REVISION";
 
 /// Builds the static release binary, with the link that makes it a plugin of kubectl, and says where it is.
 ///
@@ -49,8 +53,16 @@ fn link_plugin(binary: &Path) -> Result<PathBuf> {
 /// # Errors
 /// When it does not build, or is not static.
 pub(crate) fn release() -> Result<PathBuf> {
-    static_release(&[])?;
-    let binary = sh::target().join(MUSL).join("release/obsflow");
+    release_for(Arch::Amd64)
+}
+
+/// Like [`release`], for an architecture.
+///
+/// # Errors
+/// As [`release`].
+pub(crate) fn release_for(arch: Arch) -> Result<PathBuf> {
+    sh::run(&mut static_build(arch)?)?;
+    let binary = sh::target().join(arch.target()).join("release/obsflow");
     check_static(&binary)?;
     Ok(binary)
 }
@@ -60,22 +72,75 @@ pub(crate) fn release() -> Result<PathBuf> {
 /// # Errors
 /// When it does not build.
 pub(crate) fn static_release(more: &[&str]) -> Result<()> {
-    let build = [
+    sh::run(static_build(Arch::Amd64)?.args(more))
+}
+
+/// The build whose result does not depend on where it is made: paths of this machine are replaced in what rustc and the C
+/// compiler write down.
+fn static_build(arch: Arch) -> Result<Command> {
+    let target = arch.target();
+    let paths = paths()?;
+    let mut flags: Vec<String> = paths
+        .iter()
+        .map(|(from, to)| format!("--remap-path-prefix={from}={to}"))
+        .collect();
+    let variable = target.replace('-', "_");
+    let c_flags: Vec<String> = paths
+        .iter()
+        .map(|(from, to)| format!("-ffile-prefix-map={from}={to}"))
+        .collect();
+    let mut build = sh::cargo();
+    build.env(format!("CFLAGS_{variable}"), c_flags.join(" "));
+    if let Some((_, compiler)) = arch.cross() {
+        build.env(format!("CC_{variable}"), compiler);
+        flags.push(format!("-Clinker={compiler}"));
+    }
+    // What somebody has set for all builds is not of this one, or it would be another binary everywhere.
+    build.env_remove("RUSTFLAGS");
+    build.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));
+    // What `obsflow_build_info` says. Outside a clone only the environment tells, if anybody does.
+    if let Some(revision) = revision() {
+        build.env(REVISION, revision);
+    }
+    build.args([
         "build",
         "--release",
         "--locked",
         "--package",
         "obsflow",
         "--target",
-        MUSL,
-    ];
-    let mut cargo = sh::cargo();
-    // What `obsflow_build_info` says. Outside a clone nothing tells.
-    let head = ["rev-parse", "--short=12", "HEAD"];
-    if let Ok(revision) = sh::output(sh::command("git").args(head)) {
-        cargo.env("OBSFLOW_REVISION", revision);
+        target,
+    ]);
+    Ok(build)
+}
+
+/// The commit that is built.
+pub(crate) fn revision() -> Option<String> {
+    sh::output(sh::command("git").args(["rev-parse", "--short=12", "HEAD"])).ok()
+}
+
+/// Folders of this machine, and what stands for them. Of several that fit, the compilers take the last.
+pub(crate) fn paths() -> Result<Vec<(String, &'static str)>> {
+    let shown = |path: &Path| path.display().to_string();
+    let registry = cargo_home()?.join("registry/src");
+    let mut paths = vec![(shown(sh::root()), "/obsflow"), (shown(&sh::target()), "/target")];
+    // Each registry has a folder of its own, named by where it is reached.
+    for entry in
+        std::fs::read_dir(&registry).with_context(|| format!("cannot read {}", registry.display()))?
+    {
+        let entry = entry.with_context(|| format!("cannot read {}", registry.display()))?;
+        paths.push((shown(&entry.path()), "/crates"));
     }
-    sh::run(cargo.args(build).args(more))
+    paths.push((shown(&setup::sysroot()?.join("lib/rustlib/src/rust")), "/rust"));
+    Ok(paths)
+}
+
+fn cargo_home() -> Result<PathBuf> {
+    match (std::env::var_os("CARGO_HOME"), std::env::var_os("HOME")) {
+        (Some(cargo), _) if !cargo.is_empty() => Ok(cargo.into()),
+        (_, Some(home)) => Ok(PathBuf::from(home).join(".cargo")),
+        _ => bail!("HOME is not set: set it to the folder that holds .cargo"),
+    }
 }
 
 /// A binary with an interpreter or with needed libraries would not run in an empty image.

@@ -8,6 +8,7 @@ mod bench;
 mod build;
 mod demo;
 mod fuzz;
+mod image;
 mod manifests;
 mod setup;
 mod sh;
@@ -38,6 +39,8 @@ enum Task {
     Manifests,
     /// Run the fuzz targets.
     Fuzz(fuzz::Arguments),
+    /// Build the container image, with its bill of materials and licence notices.
+    Image(image::Arguments),
     /// Boot Debian's kernels in qemu and check a small scenario on each.
     Vm(vm::Arguments),
 }
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
         Task::Demo => demo::run(),
         Task::Manifests => manifests::run(),
         Task::Fuzz(arguments) => fuzz::run(&arguments),
+        Task::Image(arguments) => image::run(&arguments),
         Task::Vm(arguments) => vm::run(&arguments),
     };
     match done {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum as _;
 
-use crate::{build, fuzz, setup, sh, vm};
+use crate::{build, fuzz, image, setup, sh, vm};
 
 mod count;
 
@@ -37,6 +37,8 @@ enum Name {
     Deny,
     /// The static release binary.
     Build,
+    /// The container image of that binary.
+    Image,
     /// Tests that need no lab.
     Unit,
     /// Examples in documentation.
@@ -59,6 +61,7 @@ impl Name {
             Self::Doc => doc(),
             Self::Deny => deny(),
             Self::Build => build::run(),
+            Self::Image => image::here().map(drop),
             Self::Unit => unit(count),
             Self::Doctest => doctest(count),
             Self::Lab => lab(count),
@@ -188,7 +191,8 @@ fn lab(count: &mut Count) -> Result<()> {
         bail!("the lab makes namespaces and loads programs: run this as root");
     }
     let binary = build::release()?;
+    let image = image::here()?;
     // Two floods on one machine would be load for each other.
     let _turn = setup::machine_lock("lab")?;
-    nextest(LAB, &[("OBSFLOW_BIN", &binary)], count)
+    nextest(LAB, &[("OBSFLOW_BIN", &binary), ("OBSFLOW_IMAGE", &image)], count)
 }

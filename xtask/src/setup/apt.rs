@@ -28,6 +28,11 @@ pub(crate) const BASE: &[Package] = &[
     ("openssl", "openssl"),
     ("python3-venv", "python3"),
     ("jq", "jq"),
+    // Runs the container image, and looks at it as others do; with skopeo comes the profile of system calls.
+    ("runc", "runc"),
+    ("skopeo", "skopeo"),
+    // Looks whether the unit file is good; it starts nothing.
+    ("systemd", "systemd-analyze"),
     // Shows that nothing stays behind in the kernel.
     ("bpftool", "bpftool"),
 ];
