@@ -58,12 +58,9 @@ pub struct LoadConfig {
 /// Loading failed as a whole.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// A privilege is missing.
-    #[error(
-        "obsflow needs root or the capabilities CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN to load eBPF programs: \
-         run it with sudo, or give the pod `privileged: true`"
-    )]
-    Permission,
+    /// A privilege is missing, or something else forbids programs: which, and what to do.
+    #[error("{0}")]
+    Permission(String),
     /// The kernel is locked down.
     #[error(
         "the kernel is locked down (confidentiality mode): eBPF programs may not read kernel memory; boot with \

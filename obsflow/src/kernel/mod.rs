@@ -10,6 +10,7 @@ pub mod load;
 pub mod netns;
 pub mod port_map;
 pub mod ports;
+pub mod privileges;
 pub mod process;
 pub mod ring;
 pub mod rootfs;

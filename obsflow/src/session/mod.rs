@@ -38,7 +38,7 @@ use crate::kernel::port_map::PortMap;
 use crate::kernel::ring::RingReader;
 use crate::kernel::sockdiag::{self, Monitor, Places};
 use crate::kernel::tunnels::Tunnels;
-use crate::kernel::{info, symbols};
+use crate::kernel::{info, privileges, symbols};
 use crate::model::cluster::{Cluster, Watch};
 use crate::model::event::{Event, ip};
 use crate::model::{Lifecycle, Mono, Observation, Workload};
@@ -261,6 +261,9 @@ impl Session {
         let mount = fs.path().to_owned();
         let load_config = load_config(config, attach)?;
         let mut loaded = load::load(&load_config)?;
+        for loss in privileges::losses() {
+            tracing::warn!("{loss}");
+        }
         let logs = match config.kernel_log {
             log::LevelFilter::Off => None,
             _ => aya_log::EbpfLogger::init(&mut loaded.ebpf)

@@ -4,6 +4,7 @@ use aya::programs::ProgramError;
 
 use super::{LoadError, Loaded};
 use crate::kernel::hooks::{Attach, State};
+use crate::kernel::privileges;
 
 /// Whether the kernel is known to be locked down so far that no program may read its memory.
 pub(super) fn locked_down() -> bool {
@@ -98,6 +99,6 @@ fn privilege_error() -> LoadError {
     if locked_down() && rustix::process::geteuid().is_root() {
         LoadError::Lockdown
     } else {
-        LoadError::Permission
+        LoadError::Permission(privileges::refusal())
     }
 }
