@@ -4,6 +4,7 @@
 mod health;
 mod measuring;
 mod metrics;
+mod service;
 mod serving;
 mod state;
 
@@ -115,8 +116,10 @@ fn serve(config: &config::Agent, stop: &Stop) -> anyhow::Result<()> {
     if let Some(address) = health_at {
         tracing::info!(%address, "serving /healthz and /readyz");
     }
+    service::ready();
     let watched = session.run(stop, &mut sink);
     tracing::info!("ending");
+    service::ending();
     pulse.end();
     let (report, diagnoser, publishing) = sink.finish(now());
     publisher.status(publishing.status(&session));
@@ -244,6 +247,7 @@ impl Publish for Publishing {
         if let Some(events) = &mut self.events {
             events.second(self.clock, now);
         }
+        service::turned();
         if let Some(state) = &mut self.state {
             state.keep(now, || diagnoser.save());
         }
