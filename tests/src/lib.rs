@@ -7,6 +7,7 @@
 pub mod app;
 pub mod bpf;
 pub mod case;
+pub mod container;
 pub mod demo;
 pub mod doctor;
 mod example;

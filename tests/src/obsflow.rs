@@ -74,17 +74,23 @@ impl Lab {
     /// # Errors
     /// When it is not built, or there is no such node.
     pub fn obsflow_command_on(&self, node: u8, name: &str) -> Result<Command> {
-        let node = self.node(node)?;
         let mut command = Command::new(tool::binary("obsflow")?);
-        // Below the mount, as /proc/<pid>/cgroup has it.
-        let attach = Path::new("/").join(node.cgroup.strip_prefix(cgroup::mount_point()?)?);
         command
             .arg(name)
             .arg("--attach")
-            .arg(attach)
+            .arg(self.attach_to(node)?)
             .arg("--pod-logs")
-            .arg(&node.pod_logs);
+            .arg(&self.node(node)?.pod_logs);
         Ok(command)
+    }
+
+    /// The cgroup of a node below the mount, as /proc/<pid>/cgroup has it.
+    ///
+    /// # Errors
+    /// When there is no such node, or cgroup v2 is mounted nowhere.
+    pub fn attach_to(&self, node: u8) -> Result<String> {
+        let below = self.node(node)?.cgroup.strip_prefix(cgroup::mount_point()?)?;
+        Ok(Path::new("/").join(below).display().to_string())
     }
 }
 

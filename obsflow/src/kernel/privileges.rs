@@ -34,7 +34,8 @@ const USEFUL: [Useful; 4] = [
     Useful {
         capability: CapabilitySet::SYS_PTRACE,
         name: "CAP_SYS_PTRACE",
-        costs: "what other processes are set to export cannot be read, nor into which network namespace they belong",
+        costs: "network namespaces, root folders and programs of other processes cannot be looked at, nor, on most kernels, what \
+                they are set to export",
     },
     Useful {
         capability: CapabilitySet::DAC_READ_SEARCH,

@@ -53,23 +53,30 @@ impl NetNs {
     /// # Errors
     /// When that takes too long.
     pub fn ready(&self) -> Result<()> {
-        let fd = Arc::clone(&self.fd);
-        let waited = std::thread::spawn(move || -> Result<()> {
-            rustix::thread::move_into_link_name_space(
-                fd.as_fd(),
-                Some(rustix::thread::LinkNameSpaceType::Network),
-            )?;
+        self.within(|| {
             wait::until("a new interface to be ready", wait::SOON, || {
                 // Its link-local address is made when it is.
                 let addresses = fs::read_to_string("/proc/thread-self/net/if_inet6")?;
                 let mut own = addresses.lines().filter(|line| line.ends_with(" eth0"));
                 Ok(own.any(|line| line.starts_with("fe80")).then_some(()))
             })
-        });
-        match waited.join() {
-            Ok(waited) => waited,
-            Err(_) => bail!("the thread that looks into a network namespace died"),
-        }
+        })
+    }
+
+    /// Does something in the namespace, on a thread of its own.
+    ///
+    /// # Errors
+    /// Those of what is done.
+    pub fn within<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+        let entered = || {
+            let network = Some(rustix::thread::LinkNameSpaceType::Network);
+            rustix::thread::move_into_link_name_space(self.fd.as_fd(), network)?;
+            work()
+        };
+        std::thread::scope(|scope| match scope.spawn(entered).join() {
+            Ok(done) => done,
+            Err(_) => bail!("the thread that works in a network namespace died"),
+        })
     }
 
     /// A path that names the namespace for as long as this process holds it.
