@@ -130,20 +130,21 @@ impl Watch {
                 }
             }
         }
+        let began = told;
+        let mut marked = told.bookmarks;
         loop {
-            loop {
-                let (changes, oldest) = {
+            // Everything until this version was said: no bookmark may promise more.
+            let said = loop {
+                let (changes, oldest, version) = {
                     let store = self.shared.store();
-                    (
-                        store.changes(&self.collection, self.version, MANY),
-                        store.oldest(),
-                    )
+                    let changes = store.changes(&self.collection, self.version, MANY);
+                    (changes, store.oldest(), store.version())
                 };
                 if self.version < oldest {
                     self.gone().await;
                     return;
                 }
-                let Some(last) = changes.last() else { break };
+                let Some(last) = changes.last() else { break version };
                 let last = last.version;
                 for change in &changes {
                     if self.change(change).await.is_none() {
@@ -151,24 +152,25 @@ impl Watch {
                     }
                 }
                 self.version = last;
+            };
+            if told.bookmarks > marked {
+                marked = told.bookmarks;
+                if self.bookmark(said).await.is_none() {
+                    return;
+                }
             }
-            let version = self.shared.store().version();
-            let before = told;
+            if told.ended > began.ended {
+                return;
+            }
             tokio::select! {
                 changed = news.changed() => {
                     if changed.is_err() {
                         return;
                     }
                     told = *news.borrow_and_update();
-                    if told.bookmarks > before.bookmarks && self.bookmark(version).await.is_none() {
-                        return;
-                    }
-                    if told.ended > before.ended {
-                        return;
-                    }
                 }
                 () = sleep_until(self.until) => {
-                    let _ = self.bookmark(version).await;
+                    let _ = self.bookmark(said).await;
                     return;
                 }
             }
