@@ -11,9 +11,15 @@ use obsflow::model::expectation::{ContainerKey, Source};
 use obsflow::model::verdict::{Evidence, Export, Leg, Report, Rungs, Severity, Transition, VerdictId};
 use obsflow::model::{Clock, Mono, Workload};
 use obsflow::sinks::events::Events;
+use obsflow_tests::doctor::NODE;
 use obsflow_tests::server::kube::{Api, Order, objects};
+use obsflow_tests::server::otlp::{self, Sdk, Transport};
 use obsflow_tests::wait::{SOON, until};
+use obsflow_tests::{Lab, Proc};
 use serde_json::Value;
+
+/// A verdict opens when its container is a minute old: until then it may still come up.
+const OPENS: Duration = Duration::from_secs(100);
 
 /// An API server with a namespace, and obsflow's Events on their way to it.
 struct Scene {
@@ -288,4 +294,62 @@ fn what_finds_no_room_is_counted() -> Result<()> {
     let crowded_out = scene.events.counts().crowded_out;
     assert!((1400..2000).contains(&crowded_out), "{crowded_out}");
     Ok(())
+}
+
+/// An agent, an exporter that fails for real, and its pod as the API server has it.
+#[test]
+fn an_agent_writes_what_fails_on_its_pod() -> Result<()> {
+    let lab = Lab::new()?;
+    let api = Api::start()?;
+    let pod = lab.pod("apps/catalog")?;
+    api.apply(objects::node(NODE, "192.0.2.1")?)?;
+    api.apply(objects::namespace("apps")?)?;
+    api.apply(objects::of(&pod, NODE)?)?;
+    let socket = format!("unix://{}", lab.dir().join("events.sock").display());
+    let mut agent = lab.obsflow_command("agent")?;
+    agent
+        .args([
+            "--events",
+            "--node-name",
+            NODE,
+            "--state",
+            "off",
+            "--health",
+            "off",
+        ])
+        .args(["--listen", &socket])
+        .arg("--kubeconfig")
+        .arg(api.kubeconfig(lab.dir())?);
+    let _agent = Proc::start(agent)?;
+    let _exporter = otlp::export(
+        &pod,
+        Sdk::Rust,
+        Transport::Grpc,
+        "otel-colector.observability",
+        10_000,
+        Duration::from_secs(1),
+    )?;
+    let events = until("an Event", OPENS, || {
+        let events = api.events();
+        Ok((!events.is_empty()).then_some(events))
+    })?;
+    let [event] = &events[..] else {
+        anyhow::bail!("{events:#?}");
+    };
+    assert_eq!(event["reason"], "TelemetryDnsNxdomain", "{event:#}");
+    assert_eq!(event["regarding"]["name"], *pod.name, "{event:#}");
+    assert_eq!(event["regarding"]["uid"], *pod.uid, "{event:#}");
+    assert_eq!(event["metadata"]["namespace"], "apps", "{event:#}");
+    let note = event["note"].as_str().unwrap_or_default();
+    assert!(
+        note.starts_with("dns-nxdomain: ") && note.contains("otel-colector.observability"),
+        "{note}"
+    );
+    until("a status that counts it", SOON, || {
+        let status = std::process::Command::new(obsflow_tests::tool::binary("obsflow")?)
+            .args(["status", "-o", "json", "--server", &socket])
+            .output()?;
+        let status: Value = serde_json::from_slice(&status.stdout)?;
+        Ok((status["kubernetes_events"]["written"] == 1).then_some(()))
+    })
 }
