@@ -60,8 +60,6 @@ pub(super) fn config(
     args.extend(
         strings(&set.container()["args"])
             .iter()
-            // A lab has no API server that could be asked about a node.
-            .filter(|argument| !argument.starts_with("--node-name="))
             .map(|argument| expanded(argument, &variables)),
     );
     // A node of the lab has a part of this machine's hierarchy.
