@@ -10,6 +10,7 @@ pub mod case;
 pub mod container;
 pub mod demo;
 pub mod doctor;
+pub mod draw;
 mod example;
 pub mod fault;
 pub mod flow;

@@ -32,8 +32,8 @@ impl Drop for Scratch {
 }
 
 /// Everything that can be applied: by what it is called, its objects.
-fn everything() -> Result<BTreeMap<String, Vec<Value>>> {
-    let scratch = Scratch::new("all")?;
+fn everything(whose: &str) -> Result<BTreeMap<String, Vec<Value>>> {
+    let scratch = Scratch::new(whose)?;
     let mut all = BTreeMap::new();
     for overlay in manifests::folders("overlays")? {
         let yaml = render(&deploy().join("overlays").join(&overlay))?;
@@ -61,7 +61,7 @@ fn everything() -> Result<BTreeMap<String, Vec<Value>>> {
 /// Every object of every overlay and component fits the schemas, and what they say of each other is true.
 #[test]
 fn kubernetes_takes_every_overlay() -> Result<()> {
-    for (name, objects) in everything()? {
+    for (name, objects) in everything("kubernetes")? {
         let set = find(&objects, "DaemonSet", "obsflow-agent")?;
         let template = &set["spec"]["template"];
         let labels = &template["metadata"]["labels"];
@@ -217,6 +217,50 @@ fn kubernetes_takes_hubble() -> Result<()> {
     let peers = find(&objects, "Service", "obsflow-peers")?;
     is_part(&peers["spec"]["selector"], agents);
     assert!(peers["spec"]["selector"].is_object());
+    Ok(())
+}
+
+/// The agent itself says that it takes the arguments and the configuration of every overlay.
+#[test]
+fn the_agent_takes_what_it_is_given() -> Result<()> {
+    let scratch = Scratch::new("arguments")?;
+    let help = Command::new(tool::binary("obsflow")?)
+        .args(["agent", "--help"])
+        .output()?;
+    let help = String::from_utf8(help.stdout)?;
+    for (name, objects) in everything("agent")? {
+        let set = find(&objects, "DaemonSet", "obsflow-agent")?;
+        let map = set["spec"]["template"]["spec"]["volumes"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .find_map(|volume| volume["configMap"]["name"].as_str())
+            .context("no ConfigMap")?;
+        let config = find(&objects, "ConfigMap", map)?["data"]["agent.toml"].as_str();
+        let file = scratch.0.join("agent.toml");
+        fs::write(&file, config.context("no agent.toml")?)?;
+        let ip = if name.contains("ipv6") { "::1" } else { "127.0.0.1" };
+        let arguments = strings(&agent(&objects)?["args"]).into_iter().map(|argument| {
+            argument
+                .replace("$(NODE_IP)", ip)
+                .replace("$(NODE_NAME)", "node-a")
+                .replace("/etc/obsflow/agent.toml", &file.to_string_lossy())
+        });
+        let arguments: Vec<String> = arguments.collect();
+        // Runtimes are asked by agents that know how.
+        if arguments.iter().any(|argument| argument.starts_with("--cri=")) && !help.contains("--cri ") {
+            continue;
+        }
+        let done = Command::new(tool::binary("obsflow")?)
+            .args(arguments)
+            .arg("--check")
+            .output()?;
+        assert!(
+            done.status.success(),
+            "{name}: {}",
+            String::from_utf8_lossy(&done.stderr)
+        );
+    }
     Ok(())
 }
 
@@ -431,10 +475,11 @@ fn every_query_is_about_a_metric_there_is() -> Result<()> {
 }
 
 /// Families that neither dashboard nor alerts show: attempts are `connects` before they end, queries are `responses` and
-/// what is unanswered; costs are there only while somebody measures; the rest is for whoever looks for a defect.
+/// what is unanswered; entries of maps matter when some are lost, which is shown; costs are there only while somebody measures; the rest is for whoever looks for a defect.
 const UNUSED: &[&str] = &[
     "obsflow_dns_queries_total",
     "obsflow_tcp_attempts_total",
+    "obsflow_map_entries",
     "obsflow_program_run_seconds_total",
     "obsflow_program_runs_total",
     "obsflow_watch_restarts_total",

@@ -4,5 +4,6 @@ pub mod dns;
 pub mod kube;
 pub mod mesh;
 pub mod otlp;
+pub mod prometheus;
 pub mod proxy;
 pub mod tls;

@@ -411,7 +411,7 @@ const ROWS: &[Row] = &[
                 "`obsflow status` on a node says why one is missing there.",
                 Kind::Table,
                 "none",
-                8,
+                6,
                 &[("sum by (hook) (obsflow_hook_attached)", "")],
             ),
             panel(
@@ -419,7 +419,7 @@ const ROWS: &[Row] = &[
                 "Objects known; 0 nodes up: the API is away, and the last names are kept.",
                 Kind::Lines,
                 "none",
-                8,
+                6,
                 &[
                     (
                         "sum by (resource) (obsflow_watch_objects)",
@@ -433,7 +433,7 @@ const ROWS: &[Row] = &[
                 "Held for Prometheus, and counts that found no room for one of their own.",
                 Kind::Lines,
                 "none",
-                8,
+                6,
                 &[
                     ("sum(obsflow_series)", "series"),
                     (
@@ -447,7 +447,7 @@ const ROWS: &[Row] = &[
                 "Nodes by what runs on them.",
                 Kind::Table,
                 "none",
-                24,
+                6,
                 &[("count by (version, revision) (obsflow_build_info)", "")],
             ),
         ],
