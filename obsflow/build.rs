@@ -66,11 +66,16 @@ fn strip_debug() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The messages, the client and the server of `proto/`, without a protoc of the system.
+/// The messages of `proto/`, obsflow's own with client and server, the container runtime's with a client; without a protoc of the
+/// system.
 fn api() -> anyhow::Result<()> {
     let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/proto");
     println!("cargo::rerun-if-changed={dir}");
     let files = protox::compile(["obsflow/v1/diagnosis.proto"], [dir])?;
     tonic_prost_build::configure().compile_fds(files)?;
+    let files = protox::compile(["runtime/v1/cri.proto"], [dir])?;
+    tonic_prost_build::configure()
+        .build_server(false)
+        .compile_fds(files)?;
     Ok(())
 }

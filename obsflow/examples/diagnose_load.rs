@@ -194,6 +194,7 @@ impl Pod {
             remote: Some(self.collector),
             asked: None,
             remote_name: None,
+            remote_is: None,
             what,
         }
     }

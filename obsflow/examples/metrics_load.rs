@@ -137,6 +137,7 @@ fn said(workload: &Arc<Workload>, sink: u64) -> Vec<Observation> {
         remote: Some(SocketAddr::from(([10, 96, 0, 9], 4317))),
         asked: None,
         remote_name: Some(format!("otel-{sink}.observability.svc.cluster.local").into()),
+        remote_is: None,
         what,
     };
     let lookup = Lookup {

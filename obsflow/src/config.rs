@@ -251,7 +251,10 @@ impl Live {
             tunnel_ports,
             ring_bytes: ring_bytes(args.ring_bytes)?,
             attach: args.attach,
-            cluster: live_cluster(args.kubernetes, args.kubeconfig, args.context, args.node_name)?,
+            cluster: cluster::Config {
+                runtime: runtime(&args.cri)?,
+                ..live_cluster(args.kubernetes, args.kubeconfig, args.context, args.node_name)?
+            },
             pod_logs: args.pod_logs,
             hooks: wanted,
             without_hooks: unwanted,
@@ -291,6 +294,7 @@ fn live_cluster(
         kubeconfig,
         context,
         node_name,
+        ..cluster::Config::default()
     })
 }
 
@@ -418,6 +422,17 @@ fn server(address: &str) -> Result<Address, ConfigError> {
         flag: "--server",
         error,
     })
+}
+
+fn runtime(text: &str) -> Result<cluster::cri::Runtime, ConfigError> {
+    match text {
+        "auto" => Ok(cluster::cri::Runtime::Auto),
+        "off" => Ok(cluster::cri::Runtime::Off),
+        address => match Address::parse(address) {
+            Ok(Address::Unix(path)) => Ok(cluster::cri::Runtime::At(path)),
+            Ok(Address::Tcp(_)) | Err(_) => Err(ConfigError::Runtime(address.to_owned())),
+        },
+    }
 }
 
 fn hooks(flag: &'static str, names: Vec<String>) -> Result<Vec<Hook>, ConfigError> {

@@ -1,4 +1,4 @@
-//! Raw records to observations: decode, attribute, correlate. One synchronous struct, live and in replays.
+//! Raw records to observations: decode, attribute, correlate, complete with names. One synchronous struct, live and in replays.
 
 use std::sync::Arc;
 
@@ -58,7 +58,20 @@ impl Pipeline {
             if let Some(lifecycle) = &mut self.lifecycle {
                 lifecycle.extend(step_of(&attributed));
             }
+            let from = out.len();
             self.correlator.on(attributed, out);
+            self.complete(out, from);
+        }
+    }
+
+    /// Adds to `out` the workloads that were named, or named otherwise, since the last call: those that say nothing, too.
+    pub fn take_renamed(&mut self, now: Mono, out: &mut Vec<Arc<Workload>>) {
+        self.attributor.take_renamed(now, out);
+    }
+
+    fn complete(&mut self, out: &mut [Observation], from: usize) {
+        for observation in out.iter_mut().skip(from) {
+            self.attributor.complete(observation);
         }
     }
 
@@ -104,7 +117,9 @@ impl Pipeline {
 
     /// Reports what is over by now: queries without an answer, searches that came to rest.
     pub fn expire(&mut self, now: Mono, out: &mut Vec<Observation>) {
+        let from = out.len();
         self.correlator.expire(now, out);
+        self.complete(out, from);
     }
 
     /// What went through.

@@ -65,6 +65,14 @@ fn containers_of_pods_under_every_driver_and_runtime() {
         // kubelet on the systemd driver, containerd on cgroupfs: the slice stands unparsed in the name.
         "/system.slice/containerd.service/kubepods-burstable-pod$V.slice:cri-containerd:$I",
         "/kubepods-besteffort-pod$V.slice:cri-containerd:$I",
+        "/system.slice/k3s-agent.service/kubepods-burstable-pod$V.slice:cri-containerd:$I",
+        // A node that is a container, seen from its host, where the runtime inside has no cgroup root of its own (minikube, k3d).
+        "/system.slice/docker-$O.scope/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod$V.slice/docker-$I.scope",
+        "/system.slice/docker-$O.scope/kubepods.slice/kubepods-pod$V.slice/crio-$I.scope",
+        "/docker/$O/kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod$V.slice/docker-$I.scope",
+        "/system.slice/docker-$O.scope/kubepods/besteffort/pod$U/$I",
+        "/system.slice/docker-$O.scope/kubelet/kubepods/burstable/pod$U/$I",
+        "/machine.slice/libpod-$O.scope/container/kubelet/kubepods/pod$U/$I",
         // From within another cgroup namespace.
         "/../../../kubepods-burstable.slice/kubepods-burstable-pod$V.slice/cri-containerd-$I.scope",
         "/../../pod$U/$I",
@@ -79,6 +87,16 @@ fn static_pods_have_32_digits() {
     is_pod("/kubepods/burstable/pod$S/$I", Some(STATIC), Some(ID));
     is_pod(
         "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod$S.slice/crio-$I.scope",
+        Some(STATIC),
+        Some(ID),
+    );
+    is_pod(
+        "/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-burstable.slice/kubelet-kubepods-burstable-pod$S.slice/cri-containerd-$I.scope",
+        Some(STATIC),
+        Some(ID),
+    );
+    is_pod(
+        "/system.slice/docker-$O.scope/kubelet/kubepods/burstable/pod$S/$I",
         Some(STATIC),
         Some(ID),
     );
@@ -220,6 +238,10 @@ fn plain_cgroups() {
         "/.service",
         "/docker",
         "/docker/buildkit/abc",
+        // Talos keeps what is not a pod beside the pods.
+        "/podruntime/kubelet",
+        "/system/apid",
+        "/init",
     ] {
         let path = path(template);
         let found = parse(&path);

@@ -1,27 +1,37 @@
 //! Whose event it was: cgroup id -> path -> pod, container, unit; pid -> process.
 //!
 //! The cgroup in the record comes first, because it holds for pods on the host's network and for processes that are
-//! gone; then the process; else the workload stays unknown. The clock is the events' own, so a replay attributes as the
-//! live run did, and it asks nothing of the machine it runs on.
+//! gone; then the process; then the address, if it is a pod's; else the workload stays unknown. Names come from the cluster's
+//! latest snapshot (the Kubernetes API, then the container runtime), then from log folders; what is named late is renamed.
+//! The clock is the events' own, so a replay attributes as the live run did, and it asks nothing of the machine it runs on.
 
 use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use foldhash::fast::RandomState;
+
 use crate::model::Mono;
 use crate::model::attributed::Attributed;
 use crate::model::event::{Comm, Event, EventBody};
+use crate::model::observation::Observation;
 use crate::model::workload::{Process, Workload, WorkloadKind};
 
 pub mod cgroup_path;
+mod destination;
 mod machine;
+mod names;
 mod pods;
 mod processes;
 
 pub use machine::{Machine, ThisMachine};
+pub use names::Names;
 pub use pods::PodName;
 
+use destination::Destinations;
+use names::ClusterNames;
 use pods::Pods;
 use processes::{ByPid, Processes};
 
@@ -31,6 +41,8 @@ pub const POD_LOGS: &str = "/var/log/pods";
 const RETRY: Duration = Duration::from_secs(1);
 /// A name that no record confirmed for this long is read again from `/proc`.
 const NAME_AGE: Duration = Duration::from_secs(10);
+/// Workloads that wait for [`Attributor::take_renamed`].
+const MAX_RENAMED: usize = 65_536;
 
 /// Limits and sources of an [`Attributor`].
 #[derive(Clone, Debug)]
@@ -78,6 +90,8 @@ pub struct Stats {
     /// Processes attributed by pid because their sockets are in the root cgroup (hosts with cgroup v1 only) or in none:
     /// best effort, a process that is gone cannot be asked.
     pub by_pid: u64,
+    /// Events whose workload is only known by its address: the pod, best effort.
+    pub by_address: u64,
     /// Cgroups not remembered because the table was full.
     pub full: u64,
 }
@@ -86,10 +100,16 @@ pub struct Stats {
 pub struct Attributor {
     config: Config,
     machine: Option<Box<dyn Machine>>,
-    cgroups: HashMap<u64, Entry>,
+    cgroups: HashMap<u64, Entry, RandomState>,
     gone: VecDeque<(Mono, u64)>,
+    names: ClusterNames,
     pods: Pods,
     processes: Processes,
+    destinations: Destinations,
+    /// Named since they were last taken.
+    renamed: Vec<Arc<Workload>>,
+    /// Snapshots, and names from log folders, that all cgroups were last looked through for.
+    swept: (u64, u64),
     unknown: Arc<Workload>,
     stats: Stats,
 }
@@ -103,10 +123,15 @@ struct Entry {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// Nothing better will come.
+    /// No pod: nothing better will come.
     Settled,
-    /// A pod without names, tried when this many names were known.
-    Unnamed(u64),
+    /// A pod or a container.
+    Named {
+        /// Snapshots there had been when its names were looked up.
+        cluster: u64,
+        /// Names that log folders had told by then; `None` when nothing is missing that they could tell.
+        logs: Option<u64>,
+    },
     /// The root cgroup: on a v1-only host every socket is in it.
     Root,
     /// Could not be found; asked again after this moment.
@@ -122,17 +147,30 @@ impl Attributor {
             processes: Processes::new(config.max_processes),
             config,
             machine,
-            cgroups: HashMap::new(),
+            cgroups: HashMap::default(),
             gone: VecDeque::new(),
+            names: ClusterNames::default(),
+            destinations: Destinations::default(),
+            renamed: Vec::new(),
+            swept: (0, 0),
             unknown: Arc::new(Workload::default()),
             stats: Stats::default(),
         }
+    }
+
+    /// Takes names of pods, containers and destinations from the snapshots of `names`.
+    #[must_use]
+    pub fn with_names(mut self, names: Box<dyn Names>) -> Self {
+        self.names = ClusterNames::new(Some(names));
+        self.names.look();
+        self
     }
 
     /// Takes in what the event tells about cgroups, pods and processes, and says whose it is; a process without a
     /// known name is none. Every event must pass through here, in order.
     pub fn on(&mut self, event: &Event) -> (Arc<Workload>, Option<Process>) {
         self.expire(event.at);
+        self.names.look();
         match &event.body {
             EventBody::Cgroup { path } => self.add_cgroup(event.cgroup, path, event.at),
             EventBody::Exec { .. } if event.pid != 0 => self.processes.exec(event.pid),
@@ -184,7 +222,7 @@ impl Attributor {
         }
     }
 
-    /// Names of pods read from log folders since the last call, for a capture file.
+    /// Names of pods learned since the last call, for a capture file.
     pub fn take_learned(&mut self) -> Vec<PodName> {
         self.pods.take_learned()
     }
@@ -201,11 +239,8 @@ impl Attributor {
             }
         }
         let (workload, named) = self.identify(path, now);
-        let state = match named {
-            true if path == "/" => State::Root,
-            true => State::Settled,
-            false => State::Unnamed(self.pods.generation),
-        };
+        self.names.miss(&workload);
+        let state = if path == "/" { State::Root } else { named };
         self.cgroups.insert(
             id,
             Entry {
@@ -253,40 +288,126 @@ impl Attributor {
         self.pods.learn(name, None);
     }
 
-    /// The workload at `path` and whether nothing is missing of its names.
-    fn identify(&mut self, path: &str, now: Mono) -> (Workload, bool) {
+    /// The workload at `path`, and what may still be missing of its names.
+    fn identify(&mut self, path: &str, now: Mono) -> (Workload, State) {
         let mut workload = cgroup_path::parse(path);
-        let named = self.name(&mut workload, now, true);
-        (workload, named)
+        let state = self.name(&mut workload, now, true);
+        (workload, state)
     }
 
-    fn name(&mut self, workload: &mut Workload, now: Mono, new: bool) -> bool {
-        let Some(uid) = workload.pod_uid.as_deref() else {
-            return true;
-        };
-        let Some(name) = self.pods.find(uid, now, new) else {
-            return false;
-        };
-        workload.namespace = Some(Arc::clone(&name.namespace));
-        workload.pod = Some(Arc::clone(&name.pod));
-        if workload.container_id.is_some() {
+    /// Fills in names: the cluster's, else those of log folders. What is known already stays where neither knows better.
+    fn name(&mut self, workload: &mut Workload, now: Mono, new: bool) -> State {
+        if workload.pod_uid.is_none() && workload.container_id.is_none() {
+            return State::Settled;
+        }
+        let cluster = self.names.generation;
+        let mut logs = None;
+        let was_named = workload.pod.is_some();
+        if self.names.fill(workload) {
+            if !was_named {
+                self.pods.note(workload);
+            }
+        } else if !was_named && let Some(uid) = workload.pod_uid.clone() {
+            match self.pods.find(&uid, now, new) {
+                Some(name) => {
+                    workload.namespace = Some(Arc::clone(&name.namespace));
+                    workload.pod = Some(Arc::clone(&name.pod));
+                }
+                None => logs = Some(self.pods.generation),
+            }
+        }
+        if workload.container.is_none()
+            && workload.container_id.is_some()
+            && let Some(uid) = &workload.pod_uid
+        {
             workload.container = self.pods.only_container(uid);
         }
-        true
+        State::Named { cluster, logs }
+    }
+
+    /// Whether looking again may tell more.
+    fn is_due(&self, state: State, now: Mono) -> bool {
+        match state {
+            State::Named { cluster, logs } => {
+                cluster != self.names.generation
+                    || logs.is_some_and(|logs| logs != self.pods.generation || self.pods.due(now))
+            }
+            State::Settled | State::Root | State::Unknown(_) => false,
+        }
+    }
+
+    /// Names a cgroup's workload again.
+    fn rename(&mut self, cgroup: u64, now: Mono) -> Option<Arc<Workload>> {
+        let known = Arc::clone(&self.cgroups.get(&cgroup)?.workload);
+        let mut workload = Workload::clone(&known);
+        let state = self.name(&mut workload, now, false);
+        let entry = self.cgroups.get_mut(&cgroup)?;
+        entry.state = state;
+        if workload != *known {
+            entry.workload = Arc::new(workload);
+            if self.renamed.len() < MAX_RENAMED {
+                self.renamed.push(Arc::clone(&entry.workload));
+            }
+        }
+        Some(Arc::clone(&entry.workload))
+    }
+
+    /// Adds to `out` the workloads whose names became known, or others, since the last call. What is known of pods that say
+    /// nothing is looked up here; call it every second or so.
+    pub fn take_renamed(&mut self, now: Mono, out: &mut Vec<Arc<Workload>>) {
+        self.names.look();
+        let known = (self.names.generation, self.pods.generation);
+        if self.swept != known {
+            self.swept = known;
+            let due: Vec<u64> = self
+                .cgroups
+                .iter()
+                .filter(|(_, entry)| self.is_due(entry.state, now))
+                .map(|(id, _)| *id)
+                .collect();
+            for cgroup in due {
+                self.rename(cgroup, now);
+            }
+        }
+        out.append(&mut self.renamed);
+    }
+
+    /// Completes what was made of events: with the newest names, since what was begun long ago has those of then, and with
+    /// what the other side's address belongs to.
+    pub fn complete(&mut self, observation: &mut Observation) {
+        if let Some(entry) = self.cgroups.get(&observation.cgroup)
+            && !Arc::ptr_eq(&entry.workload, &observation.workload)
+            && entry.workload.container_key() == observation.workload.container_key()
+        {
+            observation.workload = Arc::clone(&entry.workload);
+        }
+        if self.names.generation > 0 {
+            let cluster = self.names.latest();
+            observation.remote_is = self.destinations.of(observation, cluster, self.names.generation);
+        }
     }
 
     fn workload(&mut self, event: &Event) -> Arc<Workload> {
-        if event.cgroup == 0 {
-            return self.of_process(event);
-        }
-        match self.cgroups.get(&event.cgroup) {
-            Some(entry) if entry.state == State::Settled => Arc::clone(&entry.workload),
-            Some(entry) => {
-                let (workload, state) = (Arc::clone(&entry.workload), entry.state);
-                self.unsettled(event, workload, state)
+        let found = if event.cgroup == 0 {
+            self.of_process(event)
+        } else {
+            match self.cgroups.get(&event.cgroup) {
+                Some(entry) if entry.state == State::Settled => return Arc::clone(&entry.workload),
+                Some(entry) => {
+                    let (workload, state) = (Arc::clone(&entry.workload), entry.state);
+                    self.unsettled(event, workload, state)
+                }
+                None => self.late(event),
             }
-            None => self.late(event),
+        };
+        if found.kind != WorkloadKind::Unknown || self.names.generation == 0 {
+            return found;
         }
+        let Some(pod) = own_address(&event.body).and_then(|ip| self.names.at(ip)) else {
+            return found;
+        };
+        self.stats.by_address += 1;
+        pod
     }
 
     fn unsettled(&mut self, event: &Event, known: Arc<Workload>, state: State) -> Arc<Workload> {
@@ -295,24 +416,8 @@ impl Attributor {
             State::Root => self.by_pid(event).unwrap_or(known),
             State::Unknown(retry) if event.at < retry => known,
             State::Unknown(_) => self.late(event),
-            State::Unnamed(generation) => {
-                if generation == self.pods.generation && !self.pods.due(event.at) {
-                    return known;
-                }
-                let mut workload = Workload::clone(&known);
-                let named = self.name(&mut workload, event.at, false);
-                let generation = self.pods.generation;
-                let Some(entry) = self.cgroups.get_mut(&event.cgroup) else {
-                    return known;
-                };
-                if named {
-                    entry.workload = Arc::new(workload);
-                    entry.state = State::Settled;
-                } else {
-                    entry.state = State::Unnamed(generation);
-                }
-                Arc::clone(&entry.workload)
-            }
+            State::Named { .. } if !self.is_due(state, event.at) => known,
+            State::Named { .. } => self.rename(event.cgroup, event.at).unwrap_or(known),
         }
     }
 
@@ -369,28 +474,37 @@ impl Attributor {
         }
         let machine = self.machine.as_mut()?;
         let process = self.processes.get_mut(event.pid)?;
-        if let Some(found) = process.by_pid.as_ref().filter(|found| event.at < found.until) {
+        let cluster = self.names.generation;
+        if let Some(found) = process
+            .by_pid
+            .as_ref()
+            .filter(|found| event.at < found.until && found.cluster == cluster)
+        {
             return found.workload.clone();
         }
         if process.ended {
-            return None;
+            return process.by_pid.as_ref().and_then(|found| found.workload.clone());
         }
         let text = machine.cgroups(event.pid);
         let path = text.as_deref().and_then(best_path);
+        let again = process.by_pid.is_some();
         let identified = path.map(|path| self.identify(path, event.at));
-        if identified.is_some() {
+        if identified.is_some() && !again {
             self.stats.by_pid += 1;
         }
         let (workload, until) = match identified {
             // A pod whose names are not there yet is asked again.
-            Some((workload, false)) => (Some(Arc::new(workload)), event.at.after(RETRY)),
-            Some((workload, true)) => (Some(Arc::new(workload)), Mono(u64::MAX)),
+            Some((workload, State::Named { logs: Some(_), .. })) => {
+                (Some(Arc::new(workload)), event.at.after(RETRY))
+            }
+            Some((workload, _)) => (Some(Arc::new(workload)), Mono(u64::MAX)),
             None => (None, Mono(u64::MAX)),
         };
         if let Some(process) = self.processes.get_mut(event.pid) {
             process.by_pid = Some(ByPid {
                 workload: workload.clone(),
                 until,
+                cluster,
             });
         }
         workload
@@ -423,6 +537,23 @@ impl Attributor {
         }
         process.process(event.pid)
     }
+}
+
+/// The workload's own address in a record. Of a dropped packet it is the source: who it was for is not said to be here.
+fn own_address(body: &EventBody) -> Option<IpAddr> {
+    let ends = match body {
+        EventBody::Attempt { ends, .. }
+        | EventBody::Established { ends, .. }
+        | EventBody::Retransmit { ends, .. }
+        | EventBody::Dns { ends, .. }
+        | EventBody::SocketError { ends, .. }
+        | EventBody::Adopted { ends, .. } => ends,
+        EventBody::Close(close) => &close.ends,
+        EventBody::TcpInfo(info) => &info.ends,
+        EventBody::Drop(packet) => &packet.ends,
+        _ => return None,
+    };
+    Some(ends.local.ip())
 }
 
 /// The process's name in the record, and whether the record is one that should have a process.

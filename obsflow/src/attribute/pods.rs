@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::cgroup_path::pod_uid;
-use crate::model::Mono;
+use crate::model::{Mono, Workload};
 
 /// Names kept, of pods that are gone too.
 const MAX_PODS: usize = 16_384;
@@ -54,7 +54,7 @@ pub(super) struct Pods {
     known: HashMap<Arc<str>, Known>,
     order: VecDeque<Arc<str>>,
     next_read: Mono,
-    /// Read from folders and not yet taken.
+    /// Told by folders or the cluster, and not yet taken.
     learned: Vec<PodName>,
     /// Counts up whenever a name is learned.
     pub(super) generation: u64,
@@ -129,6 +129,21 @@ impl Pods {
         }
         self.known.insert(name.uid.clone(), Known { name, folder });
         self.generation += 1;
+    }
+
+    /// Keeps names that the cluster told, for captures.
+    pub(super) fn note(&mut self, workload: &Workload) {
+        let (Some(uid), Some(namespace), Some(pod)) = (&workload.pod_uid, &workload.namespace, &workload.pod)
+        else {
+            return;
+        };
+        if self.learned.len() < MAX_PODS && !self.known.contains_key(uid) {
+            self.learned.push(PodName {
+                uid: Arc::clone(uid),
+                namespace: Arc::clone(namespace),
+                pod: Arc::clone(pod),
+            });
+        }
     }
 
     pub(super) fn take_learned(&mut self) -> Vec<PodName> {

@@ -33,6 +33,8 @@ pub(super) struct ByPid {
     pub(super) workload: Option<Arc<Workload>>,
     /// From when on it is to be asked again.
     pub(super) until: Mono,
+    /// Snapshots of the cluster there had been.
+    pub(super) cluster: u64,
 }
 
 /// A bounded table of processes.

@@ -7,14 +7,14 @@ use super::*;
 use crate::model::event::Endpoints;
 use crate::testing::TempDir;
 
-const ID: &str = "0a1b2c3d4e5f60718293a4b5c6d7e8f90a1b2c3d4e5f60718293a4b5c6d7e8f9";
-const UID: &str = "0d9c1a52-1f3b-4c5d-8e7f-112233445566";
-const POD: &str = "/kubepods.slice/kubepods-pod0d9c1a52_1f3b_4c5d_8e7f_112233445566.slice";
+pub(super) const ID: &str = "0a1b2c3d4e5f60718293a4b5c6d7e8f90a1b2c3d4e5f60718293a4b5c6d7e8f9";
+pub(super) const UID: &str = "0d9c1a52-1f3b-4c5d-8e7f-112233445566";
+pub(super) const POD: &str = "/kubepods.slice/kubepods-pod0d9c1a52_1f3b_4c5d_8e7f_112233445566.slice";
 const SECOND: u64 = 1_000_000_000;
 
 /// What the machine would answer, and how often it was asked.
 #[derive(Default)]
-struct Answers {
+pub(super) struct Answers {
     paths: HashMap<u64, String>,
     comms: HashMap<u32, &'static str>,
     cgroups: HashMap<u32, &'static str>,
@@ -22,11 +22,17 @@ struct Answers {
 }
 
 #[derive(Clone, Default)]
-struct Fake(Arc<Mutex<Answers>>);
+pub(super) struct Fake(Arc<Mutex<Answers>>);
 
 impl Fake {
     fn answers(&self) -> MutexGuard<'_, Answers> {
         self.0.lock().unwrap()
+    }
+
+    pub(super) fn answer_cgroup(&self, pid: u32, text: String) {
+        self.answers()
+            .cgroups
+            .insert(pid, Box::leak(text.into_boxed_str()));
     }
 }
 
@@ -50,13 +56,13 @@ impl Machine for Fake {
     }
 }
 
-fn comm(name: &str) -> Comm {
+pub(super) fn comm(name: &str) -> Comm {
     let mut raw = [0; 16];
     raw[..name.len()].copy_from_slice(name.as_bytes());
     Comm::new(raw)
 }
 
-fn at(seconds: u64, cgroup: u64, pid: u32, body: EventBody) -> Event {
+pub(super) fn at(seconds: u64, cgroup: u64, pid: u32, body: EventBody) -> Event {
     Event {
         at: Mono(seconds * SECOND),
         cgroup,
@@ -67,7 +73,7 @@ fn at(seconds: u64, cgroup: u64, pid: u32, body: EventBody) -> Event {
     }
 }
 
-fn attempt(name: &str) -> EventBody {
+pub(super) fn attempt(name: &str) -> EventBody {
     EventBody::Attempt {
         ends: ends(),
         asked: None,
@@ -76,7 +82,7 @@ fn attempt(name: &str) -> EventBody {
 }
 
 /// Something with a process but without its name.
-fn nameless() -> EventBody {
+pub(super) fn nameless() -> EventBody {
     EventBody::SocketError {
         ends: ends(),
         errno: 111,
@@ -91,7 +97,7 @@ fn ends() -> Endpoints {
     }
 }
 
-fn cgroup(path: &str) -> EventBody {
+pub(super) fn cgroup(path: &str) -> EventBody {
     EventBody::Cgroup {
         path: path.to_owned(),
     }
@@ -109,7 +115,7 @@ fn replay() -> Attributor {
     Attributor::new(Config::replay(), None)
 }
 
-fn live(logs: &TempDir) -> (Attributor, Fake) {
+pub(super) fn live(logs: &TempDir) -> (Attributor, Fake) {
     let fake = Fake::default();
     let config = Config::live(vec![logs.path().to_owned()]);
     (Attributor::new(config, Some(Box::new(fake.clone()))), fake)
@@ -372,9 +378,7 @@ fn sockets_in_the_root_are_attributed_by_pid() {
         (8, "garbage"),
     ] {
         let text = text.replace("$I", ID);
-        fake.answers()
-            .cgroups
-            .insert(pid, Box::leak(text.into_boxed_str()));
+        fake.answer_cgroup(pid, text);
     }
     let mut of = |pid| attributor.on(&at(1, 1, pid, attempt("app"))).0;
     assert_eq!(of(5).unit.as_deref(), Some("nginx.service"));

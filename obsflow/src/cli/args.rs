@@ -295,6 +295,15 @@ pub struct LiveArgs {
     /// Folder whose entries NAMESPACE_POD_UID name the pods
     #[arg(long, value_name = "DIR", default_value = "/var/log/pods")]
     pub pod_logs: PathBuf,
+    /// Ask the container runtime who containers are: auto (where containerd, k3s, CRI-O or cri-dockerd listen), off, or where
+    /// it listens
+    #[arg(
+        long,
+        value_name = "auto|off|unix:///PATH",
+        default_value = "auto",
+        help_heading = "Cluster"
+    )]
+    pub cri: String,
     /// Use this hook, and fail if it cannot be used; can be repeated (`obsflow status` lists the hooks)
     #[arg(long = "hook", value_name = "NAME")]
     pub hooks: Vec<String>,

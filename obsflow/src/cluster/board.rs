@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::cri;
 use super::health::Watches;
 use super::kube::addresses::AddressStore;
 use super::kube::injector::Injectors;
@@ -15,7 +16,7 @@ use super::kube::owners::Owners;
 use super::kube::pods::PodStore;
 use super::kube::surroundings::SurroundingStore;
 use super::names::Names;
-use crate::model::cluster::{Cluster, Pods, Surroundings};
+use crate::model::cluster::{Cluster, Surroundings};
 
 /// Between two snapshots while things change.
 const PACE: Duration = Duration::from_millis(150);
@@ -39,6 +40,8 @@ pub(super) struct State {
     pub(super) injectors: Injectors,
     /// What runs this node's pods.
     pub(super) owners: Owners,
+    /// What the container runtime says.
+    pub(super) runtime: cri::Source,
     /// How the watches are.
     pub(super) watches: Watches,
     /// What changed since the last snapshot.
@@ -112,7 +115,7 @@ impl Board {
         }
         let mut next = Cluster::clone(&self.publisher.borrow());
         if dirty.pods {
-            next.pods = Arc::new(Pods::new(state.pods.all()));
+            next.pods = Arc::new(cri::merge(state.pods.all(), state.runtime.latest()));
         }
         if dirty.addresses {
             next.addresses = Arc::new(state.addresses.build(&next.addresses));
@@ -125,6 +128,7 @@ impl Board {
             });
         }
         next.watches = state.watches.shown();
+        next.watches.extend(state.runtime.watch());
         let old = self.publisher.send_replace(Arc::new(next));
         self.retired.borrow_mut().push(old);
         self.release();

@@ -5,6 +5,7 @@
 //! large cluster's tables cost to free is not paid where events are handled.
 
 mod board;
+pub mod cri;
 mod health;
 mod kube;
 mod names;
@@ -17,10 +18,11 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::LocalSet;
 
-use crate::model::cluster::Cluster;
+use crate::attribute;
+use crate::model::cluster::{Cluster, WatchState};
 use board::Board;
 
 pub use self::kube::KubeconfigError;
@@ -44,6 +46,8 @@ pub struct Config {
     pub context: Option<String>,
     /// This node's name in the cluster; without it the host's name, as the kubelet does it.
     pub node_name: Option<String>,
+    /// The container runtime that is asked who containers are.
+    pub runtime: cri::Runtime,
 }
 
 /// Work for the thread that speaks to the API server.
@@ -54,6 +58,8 @@ pub(crate) type Job = Box<dyn FnOnce(Rc<Api>) -> Pin<Box<dyn Future<Output = ()>
 pub struct Handle {
     latest: watch::Receiver<Arc<Cluster>>,
     jobs: tokio::sync::mpsc::Sender<Job>,
+    missed: Arc<Notify>,
+    has_api: bool,
     stop: Option<oneshot::Sender<()>>,
     ended: mpsc::Receiver<()>,
 }
@@ -65,16 +71,54 @@ impl Handle {
         Arc::clone(&self.latest.borrow())
     }
 
+    /// Names for attribution.
+    #[must_use]
+    pub fn names(&self) -> Latest {
+        let mut latest = self.latest.clone();
+        latest.mark_changed();
+        Latest {
+            latest,
+            missed: Arc::clone(&self.missed),
+        }
+    }
+
     /// Says when there is a newer one. A stage keeps its own and asks with `has_changed`, which costs a load.
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<Arc<Cluster>> {
         self.latest.clone()
     }
 
+    /// Whether the Kubernetes API is asked, and not the container runtime alone.
+    #[must_use]
+    pub fn has_api(&self) -> bool {
+        self.has_api
+    }
+
     /// Has something else done on this thread, once it is known how the API server is reached; it ends with the thread.
     /// False when the thread has ended, or has enough to do.
     pub(crate) fn run(&self, job: Job) -> bool {
         self.jobs.try_send(job).is_ok()
+    }
+}
+
+/// Snapshots, as attribution takes them.
+#[derive(Debug)]
+pub struct Latest {
+    latest: watch::Receiver<Arc<Cluster>>,
+    missed: Arc<Notify>,
+}
+
+impl attribute::Names for Latest {
+    fn newer(&mut self) -> Option<Arc<Cluster>> {
+        // Whoever watches the cluster may have ended; what was said last still holds.
+        if !self.latest.has_changed().unwrap_or(false) {
+            return None;
+        }
+        Some(Arc::clone(&self.latest.borrow_and_update()))
+    }
+
+    fn miss(&mut self) {
+        self.missed.notify_one();
     }
 }
 
@@ -88,11 +132,30 @@ impl Drop for Handle {
     }
 }
 
-/// Starts watching; `None` when there is nothing to watch: no kubeconfig was given, and this process is no pod of a cluster.
-/// What goes wrong later is said in the log and in [`Cluster::watches`].
+impl cri::Report for Rc<Board> {
+    fn told(&self, told: cri::Told) {
+        self.with(|state| {
+            state.runtime.told(told);
+            state.dirty.pods = true;
+        });
+    }
+
+    fn state(&self, now: WatchState) {
+        self.with(|state| state.dirty.watches |= state.runtime.is(now));
+    }
+}
+
+/// Starts watching; `None` when there is nothing to watch: no kubeconfig was given, this process is no pod of a cluster, and no
+/// container runtime is to be asked. What goes wrong later is said in the log and in [`Cluster::watches`].
 #[must_use]
 pub fn start(config: &Config) -> Option<Handle> {
-    let access = kube::Access::find(config)?;
+    let access = kube::Access::find(config);
+    if access.is_none() && config.runtime == cri::Runtime::Off {
+        return None;
+    }
+    let has_api = access.is_some();
+    let missed = Arc::new(Notify::new());
+    let (containers, heard) = (config.runtime.clone(), Arc::clone(&missed));
     let (publisher, latest) = watch::channel(Arc::new(Cluster::default()));
     let (stop, stopped) = oneshot::channel();
     let (tell, ended) = mpsc::channel();
@@ -113,7 +176,12 @@ pub fn start(config: &Config) -> Option<Handle> {
         let local = LocalSet::new();
         local.spawn_local(board::publish(Rc::clone(&board)));
         local.spawn_local(health::report(Rc::clone(&board)));
-        kube::spawn(&local, access, &board, waiting);
+        if let Some(access) = access {
+            kube::spawn(&local, access, &board, waiting);
+        }
+        if containers != cri::Runtime::Off {
+            local.spawn_local(cri::follow(containers, heard, Rc::clone(&board)));
+        }
         // It only fails when nobody can ask for the end any more.
         let _ = local.block_on(&runtime, stopped);
         drop(local);
@@ -124,6 +192,8 @@ pub fn start(config: &Config) -> Option<Handle> {
         Ok(_) => Some(Handle {
             latest,
             jobs,
+            missed,
+            has_api,
             stop: Some(stop),
             ended,
         }),

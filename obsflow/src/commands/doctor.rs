@@ -117,7 +117,7 @@ fn watch(config: &Doctor, stop: &Stop) -> anyhow::Result<u8> {
             ..expect::Config::default()
         }),
         Diagnoser::new(diagnosis::config(&session, config.live.payload))
-            .with_facts(Box::new(ThisNode::default())),
+            .with_facts(Box::new(ThisNode::default().with_cluster(session.cluster()))),
         showing,
     )
     .within(&session)

@@ -68,6 +68,12 @@ pub enum ConfigError {
     /// The same address again.
     #[error("--listen: {0} is there twice")]
     ListenTwice(Address),
+    /// Not a container runtime's socket.
+    #[error(
+        "--cri: {0:?} is no socket of a container runtime; write auto, off, or unix:///PATH, such as {first}",
+        first = concat!("unix://", "/run/containerd/containerd.sock")
+    )]
+    Runtime(String),
     /// Not an address of an HTTP server.
     #[error("--health: {0:?} is no address; write 127.0.0.1:9969, [::1]:9969, or off")]
     Health(String),

@@ -52,14 +52,14 @@ impl Owner {
         (self.cgroup, self.netns)
     }
 
-    /// Whether anything tells whose it is.
+    /// Whether anything tells whose it is, down to the container: a pod's address alone does not.
     pub(super) fn is_known(&self) -> bool {
-        self.cgroup != 0 || self.workload.kind != WorkloadKind::Unknown
+        self.cgroup != 0 || self.workload.container_key().is_some()
     }
 
     /// Fills what this event did not tell with what is known of the same socket.
     pub(super) fn complete(&mut self, from: &Self) {
-        if !self.is_known() {
+        if !self.is_known() && (from.is_known() || self.workload.kind == WorkloadKind::Unknown) {
             self.workload = Arc::clone(&from.workload);
             self.cgroup = from.cgroup;
         }
@@ -89,6 +89,7 @@ impl Owner {
             asked: ends.asked.filter(|asked| Some(*asked) != ends.remote),
             remote: ends.remote,
             remote_name: ends.name,
+            remote_is: None,
             what,
         }
     }

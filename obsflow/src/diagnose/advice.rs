@@ -1,11 +1,12 @@
 //! What to do, from what is known: the most likely first, the catalogue's own words last. Nothing is guessed: names that
-//! are offered resolved on this node, ports that are named are listened on.
+//! are offered resolved on this node or are Services of the cluster, ports that are named are listened on.
 
 mod injection;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::model::cluster::Service;
 use crate::model::expectation::{Host, Misconfiguration, Setting, Source};
 use crate::model::verdict::VerdictId;
 
@@ -13,9 +14,10 @@ use super::Node;
 use super::catalogue;
 use super::evidence::Told;
 use super::exporter::Failed;
-use super::facts::Facts;
+use super::facts::{Facts, ResolvConf};
 use super::joining::{is_localhost, name_fits};
 use super::rules::{Case, Finding};
+use super::services;
 
 /// Names offered instead of one that does not resolve.
 const MAX_NAMES: usize = 2;
@@ -39,14 +41,7 @@ pub(super) fn advise(case: &Case<'_>, finding: &Finding, known: &Known<'_>) -> V
         VerdictId::DnsNxdomain => nxdomain(case, known, &mut advice),
         VerdictId::DnsTimeout | VerdictId::DnsRefused => name_server(case, known, &mut advice),
         VerdictId::Dropped => dropped(case, &mut advice),
-        VerdictId::NoEndpoints => {
-            if let Some((service, namespace)) = service(case) {
-                advice.push(format!(
-                    "see whether the Service has ready endpoints: kubectl -n {namespace} get endpointslices -l \
-                     kubernetes.io/service-name={service}"
-                ));
-            }
-        }
+        VerdictId::NoEndpoints => no_endpoints(case, &mut advice),
         VerdictId::Refused => refused(case, known, &mut advice),
         VerdictId::Misconfigured => misconfigured(case, &mut advice),
         VerdictId::InjectionMissing => injection::missing(case, &mut advice),
@@ -72,14 +67,38 @@ fn place(case: &Case<'_>) -> String {
     }
 }
 
-/// Service and namespace of a name as Kubernetes makes them: `service.namespace[.svc[.cluster domain]]`.
-fn service<'a>(case: &Case<'a>) -> Option<(&'a str, &'a str)> {
-    let Host::Name(name) = &case.to?.host else {
-        return None;
+/// What to do about a Service that nobody answers for.
+fn no_endpoints(case: &Case<'_>, advice: &mut Vec<String>) {
+    if let Some(service) = case.service() {
+        let Service { namespace, name, .. } = &*service;
+        advice.push(match (service.ready, service.not_ready) {
+            (0, 0) => format!(
+                "no pod is behind Service {namespace}/{name}: see whether its selector matches the labels of pods that run: \
+                 kubectl -n {namespace} describe service {name}"
+            ),
+            (0, _) => format!(
+                "the pods behind Service {namespace}/{name} are not ready: see why: kubectl -n {namespace} get endpointslices \
+                 -l kubernetes.io/service-name={name} -o wide"
+            ),
+            (ready, _) => format!(
+                "Service {namespace}/{name} has {ready} ready endpoints by now: if this goes on, see what kube-proxy or the CNI \
+                 of this node makes of it"
+            ),
+        });
+        return;
+    }
+    let Some(host) = case.to.map(|to| &to.host) else {
+        return;
     };
-    let mut labels = name.split('.');
-    let (service, namespace) = (labels.next()?, labels.next()?);
-    matches!(labels.next(), None | Some("svc")).then_some((service, namespace))
+    // A bare name may be anything; one with a namespace is most likely a Service.
+    if matches!(host, Host::Name(name) if name.contains('.'))
+        && let Some((name, namespace)) = services::of_name(host, &case.container.workload)
+    {
+        advice.push(format!(
+            "see whether the Service has ready endpoints: kubectl -n {namespace} get endpointslices -l \
+             kubernetes.io/service-name={name}"
+        ));
+    }
 }
 
 /// Names that resolved on this node and may be meant: the name itself with labels after it first, then those with the
@@ -132,9 +151,17 @@ fn nxdomain(case: &Case<'_>, known: &Known<'_>, advice: &mut Vec<String>) {
     let Some(Host::Name(host)) = case.to.map(|to| &to.host) else {
         return;
     };
-    for (name, ips) in alternatives(case.node, host) {
+    let conf = known
+        .facts
+        .and_then(|facts| facts.resolv_conf(case.container.pid));
+    let seen = alternatives(case.node, host);
+    let resolves = seen.iter().any(|(name, _)| name_fits(name, host));
+    if !resolves {
+        in_cluster(case, known, conf.as_ref(), advice);
+    }
+    let place = place(case);
+    for (name, ips) in seen {
         let ips: Vec<String> = ips.iter().map(IpAddr::to_string).collect();
-        let place = place(case);
         if name_fits(name, host) {
             advice.push(format!(
                 "the Service exists: {name} resolves on this node (to {}); write the full name {name} in {place}",
@@ -147,9 +174,6 @@ fn nxdomain(case: &Case<'_>, known: &Known<'_>, advice: &mut Vec<String>) {
             ));
         }
     }
-    let conf = known
-        .facts
-        .and_then(|facts| facts.resolv_conf(case.container.pid));
     if let Some(conf) = conf {
         if conf.search.is_empty() {
             advice.push("its resolv.conf has no search list: only full names resolve".to_owned());
@@ -160,6 +184,42 @@ fn nxdomain(case: &Case<'_>, known: &Known<'_>, advice: &mut Vec<String>) {
                 conf.ndots
             ));
         }
+    }
+}
+
+/// What the cluster says of a name that does not resolve: its Service exists, or others do that may be meant.
+fn in_cluster(case: &Case<'_>, known: &Known<'_>, conf: Option<&ResolvConf>, advice: &mut Vec<String>) {
+    let (Some(facts), Some(host)) = (known.facts, case.to.map(|to| &to.host)) else {
+        return;
+    };
+    let Some((name, namespace)) = services::of_name(host, &case.container.workload) else {
+        return;
+    };
+    // The cluster's domain follows `svc` in the search list that the kubelet writes.
+    let domain = conf.and_then(|conf| conf.search.iter().find_map(|name| name.strip_prefix("svc.")));
+    let full = |service: &Service| {
+        let Service { namespace, name, .. } = service;
+        match domain {
+            Some(domain) => format!("{name}.{namespace}.svc.{domain}"),
+            None => format!("{name}.{namespace}.svc"),
+        }
+    };
+    let place = place(case);
+    if let Some(service) = facts.service(namespace, name) {
+        advice.push(format!(
+            "the Service {namespace}/{name} exists: write its full name {} in {place}; if that does not resolve either, see the \
+             cluster's DNS",
+            full(&service)
+        ));
+        return;
+    }
+    for service in facts.services_like(namespace, name) {
+        advice.push(format!(
+            "there is no Service {namespace}/{name}; there is {}/{}: if that is what is meant, write {} in {place}",
+            service.namespace,
+            service.name,
+            full(&service)
+        ));
     }
 }
 

@@ -206,7 +206,9 @@ pub const ENTRIES: &[Entry] = &[
         rung: Some(Rung::Connected),
         meaning: "Somebody on the way answers that nobody is there: what kube-proxy does for a Service without ready \
                   endpoints.",
-        fires: "An ICMP error, or a REJECT, for the SYN, on every address of the attempt; the errno on the socket may be 0.",
+        fires: "An ICMP error, or a REJECT, for the SYN, on every address of the attempt; the errno on the socket may be 0. \
+                Any failed connect to a cluster address whose Service has no ready endpoint by its EndpointSlices, where \
+                obsflow may ask the Kubernetes API.",
         quiet: "A RST, which is the peer itself: `refused`.",
         reasons: &[],
         advice: "See whether the receiver's pods run and are ready, and whether the Service selects them.",
@@ -345,7 +347,7 @@ pub const ENTRIES: &[Entry] = &[
         rung: Some(Rung::Sent),
         meaning: "The receiver has moved, and the exporter keeps sending into the old connection.",
         fires: "As `stalled`, with nothing acknowledged, on a connection to an address that the last look-up of the name, by \
-                anybody on this node, does not give.",
+                anybody on this node, does not give, or that no endpoint of the cluster has any more by the EndpointSlices.",
         quiet: "Addresses that the name still has: that is `stalled`.",
         reasons: &[],
         advice: "Start the container again; to prevent it, use a Service address instead of pod addresses, or keep-alive in \

@@ -191,9 +191,16 @@ impl Containers {
 impl Container {
     /// More may be known of whose it is by now.
     pub(super) fn rename(&mut self, workload: &Arc<Workload>) {
-        if workload.container_key().as_ref() == Some(&self.key) && *self.workload != **workload {
-            self.workload = Arc::clone(workload);
-            self.family = super::group::family(workload);
+        if workload.container_key().as_ref() != Some(&self.key) || !workload.supersedes(&self.workload) {
+            return;
+        }
+        self.workload = Arc::clone(workload);
+        self.family = super::group::family(workload);
+        for exporter in &mut self.exporters {
+            // What was said of it: its end is to be told of the same workload as what stands in the report by then.
+            if let Some(opened) = &mut exporter.held.opened {
+                opened.workload = Arc::clone(workload);
+            }
         }
     }
 }

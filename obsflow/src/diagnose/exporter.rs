@@ -177,8 +177,10 @@ pub(super) struct Traffic {
     pub(super) unacked: Seen,
     /// Consecutive time-outs, of that connection.
     pub(super) backoff: u32,
-    /// Its address.
+    /// Its address, as it was asked for.
     pub(super) peer: Option<IpAddr>,
+    /// Its address, as the socket has it: a backend's behind a socket load balancer.
+    pub(super) backend: Option<IpAddr>,
     /// Packets of established connections dropped on this node since something was received.
     pub(super) drops: Seen,
     pub(super) dropped: Option<Box<DropFact>>,

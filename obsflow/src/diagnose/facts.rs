@@ -1,12 +1,17 @@
-//! What can be looked up on this node to make advice concrete.
+//! What can be looked up on this node, and in the cluster, to make advice concrete and evidence sure.
 
 use std::fs;
 use std::io::Read as _;
 use std::net::IpAddr;
 use std::os::fd::AsFd as _;
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use tokio::sync::watch;
+
+use super::services;
 use crate::kernel::rootfs;
+use crate::model::cluster::{Cluster, Service};
 
 /// Largest file of a container that is read.
 const MAX_FILE: u64 = 64 * 1024;
@@ -34,18 +39,58 @@ pub trait Facts {
 
     /// Connections that were accepted in its network namespace since the namespace was made.
     fn accepted(&self, pid: u32) -> Option<u64>;
+
+    /// The Service of this name; `None` where there is none, or nobody tells of Services.
+    fn service(&self, namespace: &str, name: &str) -> Option<Arc<Service>> {
+        let _ = (namespace, name);
+        None
+    }
+
+    /// The Service with this cluster address.
+    fn service_at(&self, ip: IpAddr) -> Option<Arc<Service>> {
+        let _ = ip;
+        None
+    }
+
+    /// Services that may be meant by a name that is none's, the likeliest first.
+    fn services_like(&self, namespace: &str, name: &str) -> Vec<Arc<Service>> {
+        let _ = (namespace, name);
+        Vec::new()
+    }
+
+    /// Whether a Service, an endpoint, a pod or a node of the cluster has this address; `None` where that is not known.
+    fn has_address(&self, ip: IpAddr) -> Option<bool> {
+        let _ = ip;
+        None
+    }
 }
 
-/// Facts from `/proc`. Every call reads one or two small files of one process.
+/// Facts from `/proc`, where every call reads one or two small files of one process, and from the latest snapshot of the
+/// cluster.
 #[derive(Clone, Debug)]
 pub struct ThisNode {
     proc: PathBuf,
+    cluster: Option<watch::Receiver<Arc<Cluster>>>,
 }
 
 impl ThisNode {
     /// `proc` is where the initial pid namespace's procfs is.
     pub fn new(proc: impl Into<PathBuf>) -> Self {
-        Self { proc: proc.into() }
+        Self {
+            proc: proc.into(),
+            cluster: None,
+        }
+    }
+
+    /// Knows the cluster, too.
+    #[must_use]
+    pub fn with_cluster(mut self, cluster: Option<watch::Receiver<Arc<Cluster>>>) -> Self {
+        self.cluster = cluster;
+        self
+    }
+
+    fn cluster(&self) -> Option<Arc<Cluster>> {
+        Some(Arc::clone(&self.cluster.as_ref()?.borrow()))
     }
 
     fn read(&self, pid: u32, path: &str) -> Option<String> {
@@ -83,6 +128,28 @@ impl Facts for ThisNode {
 
     fn accepted(&self, pid: u32) -> Option<u64> {
         passive_opens(&self.read(pid, "net/snmp")?)
+    }
+
+    fn service(&self, namespace: &str, name: &str) -> Option<Arc<Service>> {
+        self.cluster()?.service(namespace, name).cloned()
+    }
+
+    fn service_at(&self, ip: IpAddr) -> Option<Arc<Service>> {
+        self.cluster()?
+            .addresses
+            .by_cluster_ip
+            .get(&ip.to_canonical())
+            .cloned()
+    }
+
+    fn services_like(&self, namespace: &str, name: &str) -> Vec<Arc<Service>> {
+        self.cluster()
+            .map(|cluster| services::alike(&cluster, namespace, name))
+            .unwrap_or_default()
+    }
+
+    fn has_address(&self, ip: IpAddr) -> Option<bool> {
+        services::has_address(&*self.cluster()?, ip)
     }
 }
 

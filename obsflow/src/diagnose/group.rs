@@ -97,7 +97,8 @@ fn subject(export: &Export) -> String {
 #[derive(Debug, Default)]
 pub(crate) struct Members {
     pods: foldhash::HashSet<Arc<str>>,
-    workloads: foldhash::HashSet<String>,
+    /// By namespace and name: the kinds that go by that name, none where what runs the pod is not known.
+    workloads: foldhash::HashMap<String, foldhash::HashSet<Arc<str>>>,
 }
 
 impl Members {
@@ -111,7 +112,8 @@ impl Members {
             workload.namespace.as_deref().unwrap_or_default(),
             workload.name()
         );
-        self.workloads.insert(full);
+        let kinds = self.workloads.entry(full).or_default();
+        kinds.extend(workload.owner.as_ref().map(|owner| Arc::clone(&owner.kind)));
         self.pods.insert(match (&workload.pod_uid, &export.node) {
             (Some(uid), _) => Arc::clone(uid),
             (None, None) => Arc::clone(&export.container.0),
@@ -123,7 +125,9 @@ impl Members {
     /// Says how many they are.
     pub(crate) fn count(&self, cause: &mut Cause) {
         cause.pods = u32::try_from(self.pods.len()).unwrap_or(u32::MAX);
-        cause.workloads = u32::try_from(self.workloads.len()).unwrap_or(u32::MAX);
+        // A StatefulSet beside a Deployment of the same name is another one, a pod whose owner is not known is not.
+        let workloads: usize = self.workloads.values().map(|kinds| kinds.len().max(1)).sum();
+        cause.workloads = u32::try_from(workloads).unwrap_or(u32::MAX);
     }
 }
 

@@ -175,6 +175,7 @@ impl Diagnoser {
             to: container.destination(exporter.to),
             proxy: container.destination(exporter.proxy),
             node: &self.node,
+            facts: self.facts.as_deref().map(|facts| facts as &dyn Facts),
             now,
         }
     }

@@ -24,6 +24,7 @@ mod names;
 mod observe;
 mod rules;
 pub mod saved;
+mod services;
 mod sidecar;
 
 #[cfg(test)]
@@ -40,6 +41,7 @@ use crate::model::expectation::{Container as Expected, Expectation, ExpectationC
 use crate::model::lifecycle::Step;
 use crate::model::time::Mono;
 use crate::model::verdict::{Report, Transition};
+use crate::model::workload::Workload;
 
 pub use facts::{Facts, ThisNode};
 pub use saved::Saved;
@@ -226,6 +228,16 @@ impl Diagnoser {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// More became known of what a container is called.
+    pub fn renamed(&mut self, workload: &Arc<Workload>) {
+        if let Some(key) = workload.container_key()
+            && let Some(slot) = self.containers.by_key(&key)
+            && let Some(container) = self.containers.get_mut(slot)
+        {
+            container.rename(workload);
         }
     }
 

@@ -168,6 +168,7 @@ impl Diagnoser {
             What::Retransmit { syn: false, .. } => {
                 destination.traffic.unacked.add(at);
                 destination.traffic.peer = peer.map(|peer| peer.ip().to_canonical());
+                destination.traffic.backend = observation.remote.map(|remote| remote.ip().to_canonical());
             }
             What::Established { .. } => destination.established(observation.cookie, peer, at),
             What::Adopted { .. } => {
@@ -188,6 +189,10 @@ impl Diagnoser {
                     let before = (link.bytes_acked, link.bytes_received);
                     (link.bytes_acked, link.bytes_received) = (info.bytes_acked, info.bytes_received);
                     destination.traffic.info(info, before, link.is_tls, peer, at);
+                    if info.backoff > 0 {
+                        destination.traffic.backend =
+                            observation.remote.map(|remote| remote.ip().to_canonical());
+                    }
                     if destination.traffic.backoff >= STUCK {
                         container.stuck(observation.cookie);
                     }

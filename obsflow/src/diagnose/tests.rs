@@ -2,6 +2,7 @@
 
 mod answers;
 mod carried;
+mod cluster;
 mod configured;
 mod connects;
 mod injection;

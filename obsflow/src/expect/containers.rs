@@ -156,7 +156,7 @@ impl Expectations {
                 new.insert(tracked)
             }
         };
-        if knows_more(&step.workload, &tracked.workload) {
+        if step.workload.supersedes(&tracked.workload) {
             tracked.workload = Arc::clone(&step.workload);
             self.changed.push(key.clone());
         }
@@ -199,6 +199,17 @@ impl Expectations {
                 tracked.injection = missing;
                 self.changed.push(key.clone());
             }
+        }
+    }
+
+    /// More became known of what a container is called: rules that select it by name may apply now.
+    pub fn renamed(&mut self, workload: &Arc<Workload>) {
+        let Some(key) = key_of(workload) else { return };
+        if let Some(tracked) = self.containers.get_mut(&key)
+            && workload.supersedes(&tracked.workload)
+        {
+            tracked.workload = Arc::clone(workload);
+            self.changed.push(key);
         }
     }
 
@@ -388,10 +399,6 @@ impl Expectations {
 /// Whose a process is; `None` in the root cgroup, which is nobody's.
 fn key_of(workload: &Workload) -> Option<ContainerKey> {
     workload.container_key().filter(|key| &*key.0 != "/")
-}
-
-fn knows_more(new: &Workload, old: &Workload) -> bool {
-    (new.pod.is_some() && old.pod.is_none()) || (new.container.is_some() && old.container.is_none())
 }
 
 #[cfg(test)]

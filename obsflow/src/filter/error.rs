@@ -86,11 +86,14 @@ pub enum FilterError {
 
 /// What to write instead.
 fn conflict_hint(a: Flag, b: Flag) -> &'static str {
-    use Flag::{FromNamespace, FromPod, Namespace, ToNamespace, ToPod};
+    use Flag::{FromNamespace, FromPod, FromService, Namespace, Service, ToNamespace, ToPod, ToService};
+    let is_service = |flag| matches!(flag, FromService | ToService | Service);
     let is_pod = |flag| matches!(flag, FromPod | ToPod);
     let is_namespace = |flag| matches!(flag, FromNamespace | ToNamespace | Namespace);
     if (is_pod(a) && is_namespace(b)) || (is_pod(b) && is_namespace(a)) {
         "; write the pod as NAMESPACE/NAME"
+    } else if (is_service(a) && is_namespace(b)) || (is_service(b) && is_namespace(a)) {
+        "; write the Service as NAMESPACE/NAME"
     } else {
         ""
     }

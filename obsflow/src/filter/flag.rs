@@ -23,6 +23,12 @@ pub enum Flag {
     ToAllNamespaces,
     /// `--all-namespaces`
     AllNamespaces,
+    /// `--from-service`
+    FromService,
+    /// `--to-service`
+    ToService,
+    /// `--service`
+    Service,
     /// `--from-workload`
     FromWorkload,
     /// `--to-workload`
@@ -155,11 +161,32 @@ pub const SPECS: &[Spec] = &[
         "Flows from or to pods of any namespace; also lets a --pod given without a namespace be in any",
     ),
     with(
+        Flag::FromService,
+        "from-service",
+        None,
+        "SERVICE",
+        "Flows from Services whose name begins so: NAMESPACE/NAME, NAMESPACE/ for all of a namespace, /NAME for any namespace; NAME alone means default/NAME",
+    ),
+    with(
+        Flag::ToService,
+        "to-service",
+        None,
+        "SERVICE",
+        "Flows to Services whose name begins so",
+    ),
+    with(
+        Flag::Service,
+        "service",
+        None,
+        "SERVICE",
+        "Flows from or to Services whose name begins so",
+    ),
+    with(
         Flag::FromWorkload,
         "from-workload",
         None,
         "WORKLOAD",
-        "Flows from this workload: NAME or KIND/NAME, such as nginx.service or Unit/nginx.service",
+        "Flows from this workload: NAME or KIND/NAME, such as checkout, Deployment/checkout or Unit/nginx.service",
     ),
     with(
         Flag::ToWorkload,

@@ -8,7 +8,7 @@ use regex::Regex;
 
 use super::values::{Fqdn, HttpStatus, PodName, Protocol, TypeFilter, WorkloadName};
 use crate::model::flow::{
-    Endpoint, Flow, Http, IpVersion, L7Type, Layer4, TcpFlags, TrafficDirection, Verdict,
+    Endpoint, Flow, Http, IpVersion, L7Type, Layer4, Service, TcpFlags, TrafficDirection, Verdict,
 };
 
 /// Hubble's `FlowFilter`, as far as it can be true here. An empty field matches everything.
@@ -51,6 +51,8 @@ pub struct FlowFilter {
 pub struct Side {
     /// Pods.
     pub pods: Vec<PodName>,
+    /// Services, named as pods are.
+    pub services: Vec<PodName>,
     /// Workloads.
     pub workloads: Vec<WorkloadName>,
     /// Networks.
@@ -97,6 +99,7 @@ impl FlowFilter {
 /// What a flow says of one side.
 struct SideOf<'a> {
     endpoint: Option<&'a Endpoint>,
+    service: Option<&'a Service>,
     addresses: [Option<IpAddr>; 2],
     ports: [Option<u16>; 2],
     names: &'a [Arc<str>],
@@ -106,6 +109,7 @@ impl<'a> SideOf<'a> {
     fn source(flow: &'a Flow) -> Self {
         Self {
             endpoint: flow.source.as_ref(),
+            service: flow.source_service.as_ref(),
             addresses: [flow.ip.and_then(|ip| ip.source), None],
             ports: [flow.l4.map(|l4| l4.ports().0), None],
             names: &flow.source_names,
@@ -117,6 +121,7 @@ impl<'a> SideOf<'a> {
         let asked = flow.extensions.asked;
         Self {
             endpoint: flow.destination.as_ref(),
+            service: flow.destination_service.as_ref(),
             addresses: [
                 flow.ip.and_then(|ip| ip.destination),
                 asked.map(|asked| asked.ip()),
@@ -131,6 +136,10 @@ impl Side {
     fn matches(&self, side: &SideOf<'_>) -> bool {
         any(&self.ports, |port| side.ports.contains(&Some(*port)))
             && any(&self.pods, |pod| is_pod(side.endpoint, pod))
+            && any(&self.services, |name| {
+                side.service
+                    .is_some_and(|service| name.matches(&service.namespace, &service.name))
+            })
             && any(&self.workloads, |name| is_workload(side.endpoint, name))
             && any(&self.ips, |net| {
                 side.addresses.iter().flatten().any(|ip| net.contains(ip))
@@ -152,7 +161,7 @@ fn is_pod(endpoint: Option<&Endpoint>, pod: &PodName) -> bool {
 }
 
 fn is_workload(endpoint: Option<&Endpoint>, name: &WorkloadName) -> bool {
-    endpoint.is_some_and(|e| e.workloads.iter().any(|w| name.matches(w.kind, &w.name)))
+    endpoint.is_some_and(|e| e.workloads.iter().any(|w| name.matches(&w.kind, &w.name)))
 }
 
 fn has_flags(flow: &Flow, wanted: TcpFlags) -> bool {

@@ -11,8 +11,8 @@ use crate::model::flow::IpVersion;
 const CONFLICTS: &[&[Flag]] = {
     use Flag::{
         AllNamespaces, Fqdn, FromAllNamespaces, FromFqdn, FromIp, FromNamespace, FromPod, FromPort,
-        FromWorkload, Ip, Namespace, Pod, Port, ToAllNamespaces, ToFqdn, ToIp, ToNamespace, ToPod, ToPort,
-        ToWorkload, Workload,
+        FromService, FromWorkload, Ip, Namespace, Pod, Port, Service, ToAllNamespaces, ToFqdn, ToIp,
+        ToNamespace, ToPod, ToPort, ToService, ToWorkload, Workload,
     };
     &[
         &[
@@ -45,6 +45,16 @@ const CONFLICTS: &[&[Flag]] = {
         &[Port, FromPort],
         &[Workload, ToWorkload],
         &[Workload, FromWorkload],
+        &[FromFqdn, FromIp, Ip, Fqdn, FromService, Service],
+        &[ToFqdn, ToIp, Ip, Fqdn, ToService, Service],
+        &[Service, FromService],
+        &[Service, ToService],
+        // A Service without a namespace is in `default`, whatever stands beside it.
+        &[FromService, FromNamespace],
+        &[FromService, Namespace],
+        &[ToService, ToNamespace],
+        &[ToService, Namespace],
+        &[Service, Namespace],
     ]
 };
 
@@ -124,6 +134,9 @@ impl Pair {
             Flag::FromAllNamespaces => self.any_namespace(Direction::Source),
             Flag::ToAllNamespaces => self.any_namespace(Direction::Destination),
             Flag::AllNamespaces => self.any_namespace(Direction::Either),
+            Flag::FromService => self.service(Direction::Source, flag, value),
+            Flag::ToService => self.service(Direction::Destination, flag, value),
+            Flag::Service => self.service(Direction::Either, flag, value),
             Flag::FromWorkload => self.workload(Direction::Source, flag, value),
             Flag::ToWorkload => self.workload(Direction::Destination, flag, value),
             Flag::Workload => self.workload(Direction::Either, flag, value),
@@ -244,6 +257,14 @@ impl Pair {
 
     fn any_namespace(&mut self, direction: Direction) -> Result<(), FilterError> {
         self.pod_sides(direction, "", |pods| &mut pods.namespaces);
+        Ok(())
+    }
+
+    fn service(&mut self, direction: Direction, flag: Flag, value: &str) -> Result<(), FilterError> {
+        if value.is_empty() {
+            return Err(FilterError::Empty { flag });
+        }
+        self.sides(direction, PodName::parse(value), |side| &mut side.services);
         Ok(())
     }
 

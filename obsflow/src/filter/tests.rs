@@ -1,9 +1,11 @@
 //! Filters: what they match, against a naive model, and what is wrong with them.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::{SPECS, Term, parse};
 use crate::flow::samples::{self, dns, flow, tcp};
+use crate::model::cluster::{Destination, Owner};
 use crate::model::event::Outcome;
 use crate::model::flow::{Endpoint, Flow, NamedWorkload};
 use crate::model::observation::{LookupOutcome, Observation, What};
@@ -118,6 +120,70 @@ fn connections_by_pod_address_port_and_name() {
     ] {
         assert!(!matches(line, &flow), "{line}");
     }
+}
+
+#[test]
+fn what_the_other_side_is() {
+    let of = |is: Destination| {
+        flow(&Observation {
+            remote_is: Some(Arc::new(is)),
+            ..tcp(What::Attempt)
+        })
+    };
+    let service = of(Destination::Service {
+        namespace: "obs".into(),
+        name: "collector".into(),
+    });
+    let pod = of(Destination::Pod {
+        namespace: "obs".into(),
+        name: "collector-7d9c-x".into(),
+        owner: Some(Owner {
+            kind: "Deployment".into(),
+            name: "collector".into(),
+        }),
+        service: Some("collector".into()),
+    });
+    let node = of(Destination::Node {
+        name: "node-1".into(),
+    });
+    for (line, matched) in [
+        ("--to-service obs/collector", [true, true, false]),
+        ("--to-service obs/", [true, true, false]),
+        ("--to-service /coll", [true, true, false]),
+        ("--service obs/coll", [true, true, false]),
+        ("--to-service collector", [false, false, false]),
+        ("--from-service obs/collector", [false, false, false]),
+        ("--to-namespace obs", [true, true, false]),
+        ("--to-pod obs/collector", [false, true, false]),
+        ("--pod obs/collector", [false, true, false]),
+        ("--to-workload collector", [false, true, false]),
+        ("--to-workload Deployment/collector", [false, true, false]),
+        ("--to-workload StatefulSet/collector", [false, false, false]),
+        ("--to-workload Node/node-1", [false, false, true]),
+        (
+            "--from-pod shop/checkout --to-service obs/collector",
+            [true, true, false],
+        ),
+    ] {
+        let found = [&service, &pod, &node].map(|flow| matches(line, flow));
+        assert_eq!(found, matched, "{line}");
+    }
+    // An answer comes from there.
+    let answer = flow(&Observation {
+        remote_is: Some(Arc::new(Destination::Service {
+            namespace: "kube-system".into(),
+            name: "kube-dns".into(),
+        })),
+        ..dns(What::DnsResponse {
+            message: samples::nxdomain(),
+            latency: None,
+        })
+    });
+    assert!(matches(
+        "--from-service kube-system/kube-dns --to-pod shop/",
+        &answer
+    ));
+    assert!(!matches("--to-service kube-system/kube-dns", &answer));
 }
 
 /// One undirected filter holds for one side as a whole: an address of one side and a port of the other do not add up.
@@ -255,7 +321,7 @@ fn workloads_by_kind_and_name() {
     flow.source = Some(Endpoint {
         workloads: vec![NamedWorkload {
             name: "/lab/a".into(),
-            kind: "Cgroup",
+            kind: "Cgroup".into(),
         }],
         ..Endpoint::default()
     });
@@ -359,6 +425,14 @@ fn each_mistake_is_one_line_that_says_what_to_do() {
         (
             "--from-pod a --namespace b",
             "filters --from-pod and --namespace cannot be combined; write the pod as NAMESPACE/NAME",
+        ),
+        (
+            "--to-service a --to-namespace b",
+            "filters --to-service and --to-namespace cannot be combined; write the Service as NAMESPACE/NAME",
+        ),
+        (
+            "--service a --from-ip 1.1.1.1",
+            "filters --service and --from-ip cannot be combined",
         ),
         (
             "--pod a/x --namespace b",

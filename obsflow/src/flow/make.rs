@@ -8,11 +8,12 @@ use super::dns::RcodeName;
 use super::row::Row;
 use super::{drop_reason, errno, http, summary};
 use crate::model::Clock;
+use crate::model::cluster::Destination;
 use crate::model::event::{Direction, Endpoints, Protocol};
 use crate::model::flow::{
     Body, CandidateExt, Dns, DropExt, EMITTER, Endpoint, EventType, Extensions, Flow, Ip, L7Type, Layer4,
     Layer7, LookupExt, LostEvent, LostSource, NamedWorkload, NetworkInterface, ProcessExt, Record, Response,
-    Tcp, TcpFlags, TcpInfoExt, TracePoint, TrafficDirection, Udp, WorkloadExt, event,
+    Service, Tcp, TcpFlags, TcpInfoExt, TracePoint, TrafficDirection, Udp, WorkloadExt, event,
 };
 use crate::model::observation::{DnsMessage, DropSeen, Lookup, LookupOutcome, Observation, What};
 use crate::model::workload::{Process, Workload, WorkloadKind};
@@ -79,12 +80,17 @@ impl FlowMaker {
     fn flow(&self, o: &Observation, time: jiff::Timestamp) -> Flow {
         let row = Row::of(&o.what);
         let way = way(o);
-        let (workload, other) = (endpoint(o), Endpoint::default());
+        let (workload, (other, service)) = (endpoint(o), remote(o));
         let names: Vec<_> = o.remote_name.iter().cloned().collect();
         let (source, destination, source_names, destination_names) = if way.from_workload {
             (workload, other, Vec::new(), names)
         } else {
             (other, workload, names, Vec::new())
+        };
+        let (source_service, destination_service) = if way.from_workload {
+            (None, service)
+        } else {
+            (service, None)
         };
         let drop = drop_of(&o.what);
         let reason = drop.and_then(|drop| drop_reason::of_kernel(&drop.reason));
@@ -116,8 +122,8 @@ impl FlowMaker {
                     Some(TracePoint::ToEndpoint) | None => 0,
                 },
             },
-            source_service: None,
-            destination_service: None,
+            source_service,
+            destination_service,
             traffic_direction: direction(&o.what, way),
             trace_observation_point: row.point,
             drop_reason_desc: reason.filter(|_| row.kind == event::DROP),
@@ -349,19 +355,72 @@ fn search(lookup: &Lookup) -> Dns {
     }
 }
 
-/// A pod by its names; anything else by the best name there is.
+/// A pod by its names and what runs it; anything else by the best name there is.
 fn endpoint(o: &Observation) -> Endpoint {
     let workload = &*o.workload;
-    let named = workload.pod.is_some();
+    let workloads = match &workload.owner {
+        Some(owner) => vec![named(Arc::clone(&owner.kind), &owner.name)],
+        None if workload.pod.is_some() => Vec::new(),
+        None => best_name(workload, o.process.as_ref()).into_iter().collect(),
+    };
     Endpoint {
         identity: 0,
         namespace: workload.namespace.clone(),
         pod_name: workload.pod.clone(),
-        workloads: if named {
-            Vec::new()
-        } else {
-            best_name(workload, o.process.as_ref()).into_iter().collect()
-        },
+        workloads,
+    }
+}
+
+/// What the other side's address belongs to, and its Service.
+fn remote(o: &Observation) -> (Endpoint, Option<Service>) {
+    match o.remote_is.as_deref() {
+        None => (Endpoint::default(), None),
+        Some(Destination::Service { namespace, name }) => {
+            let endpoint = Endpoint {
+                namespace: Some(Arc::clone(namespace)),
+                ..Endpoint::default()
+            };
+            (endpoint, Some(service(namespace, name)))
+        }
+        Some(Destination::Pod {
+            namespace,
+            name,
+            owner,
+            service: of,
+        }) => {
+            let endpoint = Endpoint {
+                identity: 0,
+                namespace: Some(Arc::clone(namespace)),
+                pod_name: Some(Arc::clone(name)),
+                workloads: owner
+                    .iter()
+                    .map(|owner| named(Arc::clone(&owner.kind), &owner.name))
+                    .collect(),
+            };
+            // A Service selects pods of its own namespace.
+            (endpoint, of.as_ref().map(|name| service(namespace, name)))
+        }
+        Some(Destination::Node { name }) => {
+            let endpoint = Endpoint {
+                workloads: vec![named("Node", name)],
+                ..Endpoint::default()
+            };
+            (endpoint, None)
+        }
+    }
+}
+
+fn service(namespace: &Arc<str>, name: &Arc<str>) -> Service {
+    Service {
+        name: Arc::clone(name),
+        namespace: Arc::clone(namespace),
+    }
+}
+
+fn named(kind: impl Into<Arc<str>>, name: &Arc<str>) -> NamedWorkload {
+    NamedWorkload {
+        name: Arc::clone(name),
+        kind: kind.into(),
     }
 }
 
@@ -384,14 +443,11 @@ fn best_name(workload: &Workload, process: Option<&Process>) -> Option<NamedWork
     };
     let known = |name: &Arc<str>| !name.is_empty();
     match name.filter(known) {
-        Some(name) => Some(NamedWorkload { name, kind }),
+        Some(name) => Some(named(kind, &name)),
         None => process
             .map(|process| process.name.clone())
             .filter(known)
-            .map(|name| NamedWorkload {
-                name,
-                kind: "Process",
-            }),
+            .map(|name| named("Process", &name)),
     }
 }
 

@@ -77,6 +77,7 @@ pub(crate) fn tcp(what: What) -> Observation {
         remote: addr("10.0.2.9:4317"),
         asked: None,
         remote_name: Some("collector.obs.svc.cluster.local".into()),
+        remote_is: None,
         what,
     }
 }
@@ -86,6 +87,7 @@ pub(crate) fn dns(what: What) -> Observation {
     Observation {
         remote: addr("10.96.0.10:53"),
         remote_name: None,
+        remote_is: None,
         process: None,
         ..tcp(what)
     }

@@ -1,6 +1,7 @@
 //! The table, and what the rows of `docs/flows.md` say.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::samples::{self, dns, flow, maker, response, tcp, unit};
 use super::{ROWS, Row, dns as rcodes, errno};
@@ -323,4 +324,71 @@ fn table() -> String {
     }
     table.push('\n');
     table
+}
+
+#[test]
+fn the_other_side_is_what_its_address_belongs_to() {
+    use crate::model::cluster::{Destination, Owner};
+    let is = |is: Destination, what: What| {
+        flow(&Observation {
+            remote_is: Some(Arc::new(is)),
+            ..tcp(what)
+        })
+    };
+    let collector = || Destination::Pod {
+        namespace: "obs".into(),
+        name: "collector-7d9c-x".into(),
+        owner: Some(Owner {
+            kind: "Deployment".into(),
+            name: "collector".into(),
+        }),
+        service: Some("otel".into()),
+    };
+    let to = is(collector(), What::Attempt);
+    assert_eq!(
+        serde_json::to_value((&to.destination, &to.destination_service)).unwrap(),
+        serde_json::json!([
+            {
+                "namespace": "obs",
+                "pod_name": "collector-7d9c-x",
+                "workloads": [{"name": "collector", "kind": "Deployment"}]
+            },
+            {"name": "otel", "namespace": "obs"}
+        ])
+    );
+    assert_eq!(to.source_service, None);
+    let service = Destination::Service {
+        namespace: "obs".into(),
+        name: "otel".into(),
+    };
+    let to = is(service, What::Attempt);
+    assert_eq!(
+        serde_json::to_value((&to.destination, &to.destination_service)).unwrap(),
+        serde_json::json!([{"namespace": "obs"}, {"name": "otel", "namespace": "obs"}])
+    );
+    let node = Destination::Node {
+        name: "node-1".into(),
+    };
+    assert_eq!(
+        serde_json::to_value(is(node, What::Attempt).destination).unwrap(),
+        serde_json::json!({"workloads": [{"name": "node-1", "kind": "Node"}]})
+    );
+    // What runs the workload itself.
+    let mut own = tcp(What::Attempt);
+    let owner = Some(Owner {
+        kind: "Deployment".into(),
+        name: "checkout".into(),
+    });
+    own.workload = Arc::new(Workload {
+        owner,
+        ..Workload::clone(&own.workload)
+    });
+    assert_eq!(
+        serde_json::to_value(flow(&own).source).unwrap(),
+        serde_json::json!({
+            "namespace": "shop",
+            "pod_name": "checkout-7d9c",
+            "workloads": [{"name": "checkout", "kind": "Deployment"}]
+        })
+    );
 }

@@ -261,6 +261,27 @@ impl Pods {
         index
     }
 
+    /// Finds containers by ids, too, that they had before they were restarted: each with its pod's UID and its name.
+    #[must_use]
+    pub fn with_former<'a>(
+        mut self,
+        former: impl IntoIterator<Item = (&'a Arc<str>, &'a str, &'a str)>,
+    ) -> Self {
+        for (id, uid, name) in former {
+            if let Some(pod) = self.by_uid.get(uid)
+                && let Some(at) = pod
+                    .containers
+                    .iter()
+                    .position(|container| &*container.name == name)
+            {
+                self.by_container
+                    .entry(Arc::clone(id))
+                    .or_insert_with(|| (Arc::clone(pod), at));
+            }
+        }
+        self
+    }
+
     /// The pod with this UID.
     #[must_use]
     pub fn get(&self, uid: &str) -> Option<&Arc<Pod>> {

@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::cluster::Destination;
 use super::event::{Direction, Outcome, PacketDrop, Protocol, TcpInfo, TcpState};
 use super::exchange::{Exchange, Mismatch, Request, Tls};
 use super::time::Mono;
@@ -32,6 +33,8 @@ pub struct Observation {
     pub asked: Option<SocketAddr>,
     /// The name that was looked up for the remote (or asked) address, without the trailing dot.
     pub remote_name: Option<Arc<str>>,
+    /// What the remote address belongs to, in the cluster.
+    pub remote_is: Option<Arc<Destination>>,
     /// What happened.
     pub what: What,
 }

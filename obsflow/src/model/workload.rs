@@ -37,6 +37,18 @@ impl Workload {
         Some(ContainerKey(Arc::clone(key)))
     }
 
+    /// Whether `self` is what is known by now of the same container: other names, and none missing that `old` has.
+    #[must_use]
+    pub fn supersedes(&self, old: &Self) -> bool {
+        let keeps = |new: &Option<Arc<str>>, old: &Option<Arc<str>>| new.is_some() || old.is_none();
+        self != old
+            && self.container_key() == old.container_key()
+            && keeps(&self.namespace, &old.namespace)
+            && keeps(&self.pod, &old.pod)
+            && keeps(&self.container, &old.container)
+            && (self.owner.is_some() || old.owner.is_none())
+    }
+
     /// The name of the workload that it is a part of: what runs the pod, else what the pod's name tells of that, else the
     /// unit, container or cgroup.
     ///

@@ -54,6 +54,7 @@ mod tests {
             remote: None,
             asked: None,
             remote_name: None,
+            remote_is: None,
             what,
         }
     }

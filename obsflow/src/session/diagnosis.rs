@@ -226,6 +226,15 @@ impl<P: Publish> Sink for DiagnosisSink<P> {
         Ok(())
     }
 
+    fn renamed(&mut self, workloads: &[Arc<Workload>]) -> io::Result<()> {
+        for workload in workloads {
+            self.expectations.renamed(workload);
+            self.diagnoser.renamed(workload);
+        }
+        self.dirty = true;
+        Ok(())
+    }
+
     fn take_ports(&mut self) -> Vec<u16> {
         self.diagnoser.take_ports()
     }

@@ -124,6 +124,7 @@ fn losses_are_news() {
         remote: None,
         asked: None,
         remote_name: None,
+        remote_is: None,
         what: What::Lost { count: 17 },
     };
     assert!(sink.observations(&[lost]).unwrap().is_continue());

@@ -131,6 +131,15 @@ pub trait Sink {
         Ok(())
     }
 
+    /// Takes workloads that were named, or named otherwise, since it was last called; comes before the observations of its turn.
+    ///
+    /// # Errors
+    /// When the sink cannot go on.
+    fn renamed(&mut self, workloads: &[Arc<Workload>]) -> io::Result<()> {
+        let _ = workloads;
+        Ok(())
+    }
+
     /// Telemetry ports to watch from now on besides those watched already. Asked for at every turn: a process that has just
     /// begun connects within the second, and what it says first is not said again.
     fn take_ports(&mut self) -> Vec<u16> {
@@ -292,10 +301,17 @@ impl Session {
             reasons: std::mem::take(&mut loaded.reasons),
             symbols: std::mem::take(&mut loaded.symbols),
         });
-        let attributor = Attributor::new(
+        let mut attributor = Attributor::new(
             attribute::Config::live(vec![config.pod_logs.clone()]),
             Some(Box::new(machine)),
         );
+        let cluster = match purpose {
+            Purpose::Watch => cluster::start(&config.cluster),
+            Purpose::Probe => None,
+        };
+        if let Some(cluster) = &cluster {
+            attributor = attributor.with_names(Box::new(cluster.names()));
+        }
         let correlator = Correlator::new(correlate::Config {
             query_timeout: config.dns_timeout,
             ..correlate::Config::default()
@@ -320,10 +336,7 @@ impl Session {
             named: HashSet::new(),
             mount,
             another_runs,
-            cluster: match purpose {
-                Purpose::Watch => cluster::start(&config.cluster),
-                Purpose::Probe => None,
-            },
+            cluster,
             most_waiting: 0,
             waiting: (0, 0),
             leaving: Leaving::new(now),
@@ -504,6 +517,11 @@ impl Session {
             self.next_housekeeping = now.after(HOUSEKEEPING);
             self.housekeeping(now);
             self.waiting = (0, self.waiting.0);
+            batch.renamed.clear();
+            self.pipeline.take_renamed(now, &mut batch.renamed);
+            if !batch.renamed.is_empty() {
+                sink.renamed(&batch.renamed)?;
+            }
             sink.look(self);
             batch.ended |= sink.idle()?.is_break();
         }
@@ -662,6 +680,7 @@ struct Batch {
     records: Vec<Bytes>,
     observations: Vec<Observation>,
     lifecycle: Vec<Lifecycle>,
+    renamed: Vec<Arc<Workload>>,
     ended: bool,
 }
 

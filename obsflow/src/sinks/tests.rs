@@ -154,7 +154,7 @@ fn json_as_in_the_contract() {
         pod_name: Some("pod".into()),
         workloads: vec![NamedWorkload {
             name: "w".into(),
-            kind: "Deployment",
+            kind: "Deployment".into(),
         }],
     });
     flow.destination = Some(Endpoint::default());
@@ -314,7 +314,7 @@ fn names_in_the_order_of_hubble() {
         flow.source = Some(Endpoint {
             workloads: vec![NamedWorkload {
                 name: "otelcol.service".into(),
-                kind: "Unit",
+                kind: "Unit".into(),
             }],
             ..Endpoint::default()
         });
@@ -350,6 +350,7 @@ fn hostile_names_are_escaped() {
         dns(What::DnsQuery(message)),
         Observation {
             remote_name: Some(evil.clone()),
+            remote_is: None,
             workload: unit(&evil),
             ..tcp(What::Attempt)
         },

@@ -89,7 +89,7 @@ fn serve(config: &config::Agent, stop: &Stop) -> anyhow::Result<()> {
     let mut session = Session::open(&config.live, Purpose::Watch)?;
     say_attached(&session);
     let mut diagnoser = Diagnoser::new(diagnosis::config(&session, config.live.payload))
-        .with_facts(Box::new(ThisNode::default()));
+        .with_facts(Box::new(ThisNode::default().with_cluster(session.cluster())));
     let state = config.state.as_deref().and_then(StateFile::open);
     if let Some(loaded) = state.as_ref().and_then(StateFile::load) {
         diagnoser.restore(remembered(loaded));
@@ -137,6 +137,7 @@ fn serve(config: &config::Agent, stop: &Stop) -> anyhow::Result<()> {
 fn events_of(session: &Session) -> Option<Events> {
     let events = session
         .cluster_handle()
+        .filter(|cluster| cluster.has_api())
         .and_then(|cluster| Events::start(node_name(), cluster));
     if events.is_none() {
         tracing::warn!(

@@ -1,7 +1,7 @@
 //! The rules, one file for each verdict or family of verdicts, in the order in which they are asked: the first that fires
 //! is what is said.
 //!
-//! A rule looks at the facts of one exporter and at the time, and at nothing else. It fires on what the catalogue says, and
+//! A rule looks at the facts of one exporter, at what the cluster says of its Service, and at the time, and at nothing else. It fires on what the catalogue says, and
 //! its tests show what it stays quiet on.
 
 mod blackholed;
@@ -22,16 +22,21 @@ mod tls;
 mod unreachable;
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::model::cluster::Service;
 use crate::model::exchange::Signal;
+use crate::model::expectation::Host;
 use crate::model::time::Mono;
 use crate::model::verdict::{Rung, VerdictId};
 
 use super::Node;
 use super::evidence::Told;
 use super::exporter::{Address, Container, Destination, Exporter, Failed};
+use super::facts::Facts;
 use super::observe::STUCK;
+use super::services;
 
 /// Everything a rule may look at.
 #[derive(Clone, Copy)]
@@ -43,6 +48,8 @@ pub(super) struct Case<'a> {
     /// The proxy its environment names.
     pub(super) proxy: Option<&'a Destination>,
     pub(super) node: &'a Node,
+    /// What can be looked up.
+    pub(super) facts: Option<&'a dyn Facts>,
     pub(super) now: Mono,
 }
 
@@ -196,6 +203,25 @@ impl Case<'_> {
         })
     }
 
+    /// The Service that it sends to, where the cluster tells: by the address that failed, else by name.
+    pub(super) fn service(&self) -> Option<Arc<Service>> {
+        let (facts, to) = (self.facts?, self.to?);
+        let failed = to.connects.failed.iter().map(|address| address.ip);
+        let peer = to.connects.peer.map(|peer| peer.ip());
+        let written = match &to.host {
+            Host::Ip(ip) => Some(*ip),
+            Host::Name(_) => None,
+        };
+        let by_address = failed
+            .chain(peer)
+            .chain(written)
+            .find_map(|ip| facts.service_at(ip));
+        by_address.or_else(|| {
+            let (name, namespace) = services::of_name(&to.host, &self.container.workload)?;
+            facts.service(namespace, name)
+        })
+    }
+
     /// Whether the exporter sends again and again whatever happens: metrics, as long as there are instruments.
     pub(super) fn is_periodic(&self) -> bool {
         self.exporter.signal == Some(Signal::Metrics)
@@ -282,5 +308,8 @@ pub(super) fn tell_connects(case: &Case<'_>, told: &mut Told) {
             count: u64::from(pending.syn_retransmits),
             last: Some(pending.began),
         });
+    }
+    if let Some(service) = case.service() {
+        told.fact("service", services::told(&service));
     }
 }

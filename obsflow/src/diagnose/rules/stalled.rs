@@ -1,12 +1,15 @@
 //! `stale-connection`, `stalled`: requests that are never answered.
 //!
-//! Where nothing is even acknowledged, and the name leads elsewhere by now, the connection is to an address that nobody has
-//! any more.
+//! Where nothing is even acknowledged, and the name leads elsewhere by now, or the cluster says that no endpoint has the
+//! address, the connection is to an address that nobody has any more.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::{Case, Finding, Rule, waits_too_long};
 use crate::diagnose::evidence::Told;
+use crate::diagnose::services;
+use crate::model::cluster::Service;
 use crate::model::verdict::{Rung, VerdictId};
 
 pub(super) const STALE: Rule = Rule {
@@ -17,10 +20,12 @@ pub(super) const STALE: Rule = Rule {
         Some(Finding::new(VerdictId::StaleConnection, Rung::Sent, since))
     },
     tells: |case, told| {
-        let (Some(to), Some((ip, now))) = (case.to, stale_address(case)) else {
+        let (Some(to), Some(stale)) = (case.to, stale_address(case)) else {
             return;
         };
-        let now: Vec<String> = now.iter().map(IpAddr::to_string).collect();
+        let ip = match &stale {
+            Stale::Renamed(ip, _) | Stale::Gone(ip, _) => *ip,
+        };
         told.seen(
             "retransmit",
             format!(
@@ -29,7 +34,16 @@ pub(super) const STALE: Rule = Rule {
             ),
             to.traffic.unacked,
         );
-        told.fact("lookup", format!("{} is {} by now", to.host, now.join(", ")));
+        match &stale {
+            Stale::Renamed(_, now) => {
+                let now: Vec<String> = now.iter().map(IpAddr::to_string).collect();
+                told.fact("lookup", format!("{} is {} by now", to.host, now.join(", ")));
+            }
+            Stale::Gone(ip, service) => {
+                told.fact("service", format!("no endpoint has {ip} any more"));
+                told.fact("service", services::told(service));
+            }
+        }
         tell_waiting(case, told);
     },
 };
@@ -59,20 +73,40 @@ pub(super) const STALLED: Rule = Rule {
     },
 };
 
-/// The address of a connection that hears nothing, and those the name has by now, which are others.
-fn stale_address<'a>(case: &Case<'a>) -> Option<(IpAddr, &'a [IpAddr])> {
+/// Why an address is nobody's any more.
+enum Stale<'a> {
+    /// The name has other ones by now.
+    Renamed(IpAddr, &'a [IpAddr]),
+    /// It was an endpoint's of this Service.
+    Gone(IpAddr, Arc<Service>),
+}
+
+/// The address of a connection that hears nothing, when it is not the destination's any more.
+fn stale_address<'a>(case: &Case<'a>) -> Option<Stale<'a>> {
     let to = case.to.filter(|to| to.traffic.unacked.any())?;
-    let ip = to.traffic.peer?;
-    let own = (to.dns.ok.last, to.dns.addresses.as_slice());
-    let newest = to
-        .dns
-        .resolved
-        .as_deref()
-        .and_then(|name| case.node.names.get(name))
-        .map(|name| (name.at, name.ips.as_slice()))
-        .filter(|(at, _)| *at > own.0)
-        .unwrap_or(own);
-    (!newest.1.is_empty() && !newest.1.contains(&ip)).then_some((ip, newest.1))
+    gone(case).or_else(|| {
+        let ip = to.traffic.peer?;
+        let own = (to.dns.ok.last, to.dns.addresses.as_slice());
+        let newest = to
+            .dns
+            .resolved
+            .as_deref()
+            .and_then(|name| case.node.names.get(name))
+            .map(|name| (name.at, name.ips.as_slice()))
+            .filter(|(at, _)| *at > own.0)
+            .unwrap_or(own);
+        (!newest.1.is_empty() && !newest.1.contains(&ip)).then_some(Stale::Renamed(ip, newest.1))
+    })
+}
+
+/// By the EndpointSlices: nothing of the cluster has the address that a socket has for a Service's name.
+fn gone<'a>(case: &Case<'a>) -> Option<Stale<'a>> {
+    let (facts, to) = (case.facts?, case.to?);
+    let ip = to.traffic.backend.or(to.traffic.peer)?;
+    if facts.has_address(ip) != Some(false) {
+        return None;
+    }
+    case.service().map(|service| Stale::Gone(ip, service))
 }
 
 fn tell_waiting(case: &Case<'_>, told: &mut Told) {

@@ -195,6 +195,7 @@ impl Scene {
             remote: None,
             asked: None,
             remote_name: None,
+            remote_is: None,
             what,
         }
     }
@@ -242,6 +243,7 @@ impl Scene {
         Observation {
             remote: Some(addr(to)),
             remote_name: name.map(Arc::from),
+            remote_is: None,
             ..self.observation(cookie, what)
         }
     }

@@ -199,7 +199,7 @@ pub struct Endpoint {
     /// Pod.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pod_name: Option<Arc<str>>,
-    /// What runs there, when it is not a pod with a name.
+    /// What runs the pod, if that is known; what runs there, when it is not a pod with a name.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub workloads: Vec<NamedWorkload>,
 }
@@ -210,7 +210,7 @@ pub struct NamedWorkload {
     /// Name.
     pub name: Arc<str>,
     /// Kind.
-    pub kind: &'static str,
+    pub kind: Arc<str>,
 }
 
 /// Layer of a flow (`enum FlowType`).

@@ -136,6 +136,7 @@ struct Exporter<'a> {
     unit: Option<&'a str>,
     cgroup_path: Option<&'a str>,
     workload: Cow<'a, str>,
+    owner: Option<Runs<'a>>,
     signal: Option<&'static str>,
     endpoint: Option<String>,
     written: &'a str,
@@ -152,6 +153,13 @@ struct Exporter<'a> {
     last_success: Option<Moment>,
     cause: Option<&'a str>,
     probe: Option<Probed<'a>>,
+}
+
+/// What runs a pod.
+#[derive(Serialize)]
+struct Runs<'a> {
+    kind: &'a str,
+    name: &'a str,
 }
 
 /// What active checks found.
@@ -254,6 +262,10 @@ impl<'a> Exporter<'a> {
             unit: workload.unit.as_deref(),
             cgroup_path: workload.cgroup_path.as_deref(),
             workload: names::workload(workload),
+            owner: workload.owner.as_ref().map(|owner| Runs {
+                kind: &owner.kind,
+                name: &owner.name,
+            }),
             signal: export.signal.map(|signal| signal.name()),
             endpoint: export.endpoint.as_ref().map(ToString::to_string),
             written: &export.written,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::samples::*;
 use super::{Context, Options, Selectors, View, explain, json, table, wide};
+use crate::model::cluster::Owner;
 use crate::model::exchange::Signal;
 use crate::model::expectation::{ContainerKey, Source, Transport};
 use crate::model::probe::{Check, Findings, Outcome, Step};
@@ -281,9 +282,14 @@ fn a_part_of_a_report() {
 #[test]
 fn json_is_what_is_documented() {
     let mut report = refused(2);
-    report
-        .exports
-        .push(nxdomain(50, pod("apps", "catalog-4qft48b8h5-5k447")));
+    let owned = Workload {
+        owner: Some(Owner {
+            kind: "Deployment".into(),
+            name: "catalog".into(),
+        }),
+        ..pod("apps", "catalog-4qft48b8h5-5k447")
+    };
+    report.exports.push(nxdomain(50, owned));
     let line = json(&View::new(&report, &Selectors::default()), CONTEXT).unwrap();
     let value: serde_json::Value = serde_json::from_str(&line).unwrap();
     insta::assert_snapshot!(serde_json::to_string_pretty(&value).unwrap());

@@ -43,6 +43,7 @@ fn seen(workload: &Arc<Workload>, seconds: u64, cookie: u64, what: What) -> Obse
         remote: Some(SocketAddr::from(([10, 96, 0, 9], 4317))),
         asked: None,
         remote_name: Some("otel.obs.svc.cluster.local".into()),
+        remote_is: None,
         what,
     }
 }
