@@ -124,6 +124,7 @@ fn measure() -> Result<()> {
         kubeconfig: Some(kubeconfig),
         context: None,
         node_name: Some("node-0".to_owned()),
+        ..Config::default()
     })
     .context("nothing to watch")?;
     until("the whole cluster", DEADLINE, || {

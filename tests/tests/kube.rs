@@ -60,6 +60,7 @@ impl Client {
             kubeconfig: Some(api.kubeconfig(&folder.0)?),
             context: None,
             node_name: Some("node-0".to_owned()),
+            ..Config::default()
         });
         Ok(Self {
             handle: handle.context("there is nothing to watch")?,

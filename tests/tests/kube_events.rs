@@ -103,6 +103,7 @@ fn events(api: &Api, folder: &std::path::Path) -> Result<(cluster::Handle, Event
         kubeconfig: Some(api.kubeconfig(folder)?),
         context: None,
         node_name: Some("node-0".to_owned()),
+        ..cluster::Config::default()
     })
     .context("there is an API server")?;
     let events = Events::start("node-0".to_owned(), &handle).context("there is somebody to write Events")?;

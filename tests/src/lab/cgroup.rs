@@ -12,18 +12,23 @@ use crate::wait;
 /// # Errors
 /// When it is mounted nowhere.
 pub fn mount_point() -> Result<PathBuf> {
-    fs::read_to_string("/proc/self/mounts")?
-        .lines()
-        .filter_map(|line| {
-            let mut fields = line.split(' ').skip(1);
-            Some((fields.next()?, fields.next()?))
-        })
-        .find(|(_, kind)| *kind == "cgroup2")
-        .map(|(path, _)| PathBuf::from(path))
-        .context("cgroup v2 is mounted nowhere")
+    let mounts = mounts("cgroup2")?;
+    mounts.into_iter().next().context("cgroup v2 is mounted nowhere")
 }
 
-/// Kills every process below `root` and removes it with all cgroups in it.
+/// Mount points of file systems of a type.
+fn mounts(wanted: &str) -> Result<Vec<PathBuf>> {
+    let all = fs::read_to_string("/proc/self/mounts")?;
+    let of = |line: &str| {
+        let mut fields = line.split(' ').skip(1);
+        let (path, kind) = (fields.next()?, fields.next()?);
+        (kind == wanted).then(|| PathBuf::from(path))
+    };
+    Ok(all.lines().filter_map(of).collect())
+}
+
+/// Kills every process below `root` and removes it with all cgroups in it, and what a container runtime made of the same name
+/// in hierarchies of v1.
 ///
 /// # Errors
 /// When a process does not die or a cgroup cannot be removed.
@@ -37,7 +42,14 @@ pub fn remove(root: &Path) -> Result<()> {
             .contains("populated 0")
             .then_some(()))
     })?;
-    remove_empty(root)
+    remove_empty(root)?;
+    let name = root.strip_prefix(mount_point()?)?;
+    for twin in mounts("cgroup")?.iter().map(|mount| mount.join(name)) {
+        if twin.exists() {
+            remove_empty(&twin)?;
+        }
+    }
+    Ok(())
 }
 
 fn remove_empty(dir: &Path) -> Result<()> {

@@ -1,5 +1,6 @@
 //! Real servers and real exporters.
 
+pub mod containerd;
 pub mod dns;
 pub mod kube;
 pub mod mesh;

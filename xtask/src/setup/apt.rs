@@ -26,6 +26,9 @@ pub(crate) const BASE: &[Package] = &[
     ("caddy", "caddy"),
     ("tinyproxy-bin", "tinyproxy"),
     ("openssl", "openssl"),
+    // Its pods that are real ones: a container runtime, and images for it.
+    ("containerd", "containerd"),
+    ("buildah", "buildah"),
     ("python3-venv", "python3"),
     ("jq", "jq"),
     // Runs the container image, and looks at it as others do; with skopeo comes the profile of system calls.

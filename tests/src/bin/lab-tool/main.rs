@@ -5,6 +5,7 @@
 //! - `serve ADDR [--then echo|reset]`: a server that echoes, or answers by RST, until standard input closes.
 //! - `resolve NAME [--family 4|6|any] [--times N]`: getaddrinfo.
 //! - `get ADDR [--every MS]`: an HTTP request every so often.
+//! - `pause`: nothing, for ever, as the first process of a pod.
 //! - `query SERVER NAME TYPE [--tcp] [--burst N]`: DNS queries of its own making.
 
 mod connect;
@@ -75,6 +76,9 @@ fn main() -> Result<()> {
         "get" => get::run(&args),
         "resolve" => dns::resolve(&args),
         "query" => dns::query(&args),
+        "pause" => loop {
+            std::thread::park();
+        },
         // What is left when the owner of a lab was killed.
         "reap" => obsflow_tests::lab::reap(args.get(0, "the number of a slot")?),
         other => bail!("no such program: {other:?}"),
