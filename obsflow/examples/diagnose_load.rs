@@ -14,7 +14,9 @@ use anyhow::{Context as _, Result, bail};
 use obsflow::diagnose::{Config, Diagnoser};
 use obsflow::model::Mono;
 use obsflow::model::event::Outcome;
-use obsflow::model::exchange::{Answer, Dialect, Exchange, Ingest, Request, Signal, Spoken, TargetForm};
+use obsflow::model::exchange::{
+    Answer, Dialect, Exchange, Form, Ingest, Request, Signal, Spoken, TargetForm,
+};
 use obsflow::model::expectation::{
     Container, Endpoint, Expectation, ExpectationChange, Host, SenderProof, Setting, Source, Transport,
 };
@@ -171,7 +173,7 @@ impl Pod {
                 setting: Setting::On,
                 source: Source::Environment("OTEL_EXPORTER_OTLP_ENDPOINT".into()),
                 interval: Duration::from_secs(5),
-                timeout: Duration::from_secs(10),
+                timeout: Some(Duration::from_secs(10)),
                 proxy: None,
             }],
             unreadable: None,
@@ -300,6 +302,7 @@ impl Pod {
             refusal: None,
             retry_after: false,
             body_bytes: Some(2),
+            form: Form::Protobuf,
         };
         let exchange = Exchange {
             request: Arc::clone(&request),

@@ -89,7 +89,7 @@ fn right() -> Vec<(&'static str, Sdk, Env)> {
         ),
         // Node reads milliseconds, as the specification has it.
         (
-            "apps/milliseconds",
+            "apps/node-milliseconds",
             Sdk::Node,
             traces(&right).set("OTEL_EXPORTER_OTLP_TIMEOUT", "10000"),
         ),
@@ -123,8 +123,11 @@ fn misconfigured_and_not() -> Result<()> {
         well.push((pod, app));
     }
     let apps = broken.iter_mut().map(|(_, _, app)| app);
-    for app in apps.chain(well.iter_mut().map(|(_, app)| app)) {
+    let mut apps: Vec<&mut App> = apps.chain(well.iter_mut().map(|(_, app)| app)).collect();
+    for app in &apps {
         app.ready()?;
+    }
+    for app in &mut apps {
         app.work(100, &["traces"])?;
     }
     for (pod, case, _) in &broken {

@@ -55,8 +55,10 @@ fn every_sdk_is_healthy_per_signal() -> Result<()> {
             apps.push((pod, transport, app));
         }
     }
-    for (_, _, app) in &mut apps {
+    for (_, _, app) in &apps {
         app.ready()?;
+    }
+    for (_, _, app) in &mut apps {
         app.work(100, &[])?;
     }
     for (pod, transport, _) in &apps {
@@ -72,6 +74,46 @@ fn every_sdk_is_healthy_per_signal() -> Result<()> {
     for (pod, _, _) in &apps {
         // One line a signal: what is configured and what is seen is one exporter.
         assert_eq!(doctor.now(pod).len(), SIGNALS.len(), "{:?}", doctor.now(pod));
+    }
+    doctor.stop()
+}
+
+/// Answers that are longer than an empty message because of how they are written: compressed as the request was, which is
+/// the default of many exporters, or JSON.
+#[test]
+fn answers_that_are_packed_or_json() -> Result<()> {
+    let lab = Lab::new()?;
+    let mut collector = Collector::start(&lab, "observability", "otel-collector")?;
+    let doctor = lab.doctor(&[])?;
+    let mut apps = Vec::new();
+    for (name, sdk, transport, variable, value) in [
+        ("apps/zipped", Sdk::Python, Transport::Http, "COMPRESSION", "gzip"),
+        ("apps/zipped", Sdk::Python, Transport::Grpc, "COMPRESSION", "gzip"),
+        ("apps/zipped", Sdk::Node, Transport::Grpc, "COMPRESSION", "gzip"),
+        ("apps/json", Sdk::Node, Transport::Http, "PROTOCOL", "http/json"),
+    ] {
+        let pod = lab.pod(name)?;
+        let env = Env::otlp(HOST, transport)
+            .signals(&["traces"])
+            .set(&format!("OTEL_EXPORTER_OTLP_{variable}"), value);
+        apps.push((App::begin(&pod, sdk, &env)?, pod));
+    }
+    for (app, _) in &apps {
+        app.ready()?;
+    }
+    for (app, _) in &mut apps {
+        app.work(100, &["traces"])?;
+    }
+    for (_, pod) in &apps {
+        doctor.verdict(pod, "healthy", |export| export.rung("accepted") == "ok")?;
+        collector.wait_for(5, SOON, |request| request["service"] == pod.name.as_str())?;
+    }
+    doctor.all_quiet(apps.iter().map(|(_, pod)| pod))?;
+    // What is rejected in part is seen all the same.
+    collector.answer(Transport::Grpc, "partial")?;
+    collector.answer(Transport::Http, "partial")?;
+    for (_, pod) in &apps[..3] {
+        doctor.verdict(pod, "partial", |export| export.rung("accepted") == "failed")?;
     }
     doctor.stop()
 }

@@ -75,6 +75,8 @@ pub mod conn_flag {
     pub const EXPIRED: u32 = 1 << 11;
     /// Without BTF tracepoints only: a second SYN left the socket, so the first one had left the node's queues.
     pub const RESENT: u32 = 1 << 12;
+    /// Without BTF tracepoints only: sending a SYN was EPERM, so this node's OUTPUT drops them.
+    pub const DENIED: u32 = 1 << 13;
 }
 
 /// Capture state of one direction of a stream.

@@ -245,7 +245,7 @@ fn retransmitted(ctx: &SockOpsContext) {
             }
         } else if ctx.arg(2) as i32 == -1 {
             // EPERM: this node's own OUTPUT dropped it.
-            (*conn).flags |= conn_flag::DROPPED | conn_flag::RESENT;
+            (*conn).flags |= conn_flag::DROPPED | conn_flag::DENIED | conn_flag::RESENT;
         } else {
             (*conn).flags |= conn_flag::RESENT;
         }
@@ -331,7 +331,8 @@ fn failure(flags: u32, syn_retransmits: u32) -> (u16, u32) {
             (outcome::UNREACHABLE, 0)
         }
     } else if flags & conn_flag::DROPPED != 0 {
-        (outcome::DROPPED, 0)
+        let denied = flags & conn_flag::DENIED != 0;
+        (outcome::DROPPED, if denied { errno::EPERM } else { 0 })
     } else if flags & conn_flag::EXPIRED != 0 {
         (outcome::TIMED_OUT, errno::ETIMEDOUT)
     } else if syn_retransmits > 0 {

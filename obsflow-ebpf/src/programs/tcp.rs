@@ -27,6 +27,7 @@ pub const TCP: u8 = 6;
 
 /// `errno` values that an attempt ends with (`include/uapi/asm-generic/errno.h`).
 pub mod errno {
+    pub const EPERM: u32 = 1;
     pub const ENETUNREACH: u32 = 101;
     pub const ETIMEDOUT: u32 = 110;
     pub const ECONNREFUSED: u32 = 111;

@@ -43,6 +43,11 @@ pub(super) fn advise(case: &Case<'_>, finding: &Finding, known: &Known<'_>) -> V
         VerdictId::Dropped => dropped(case, &mut advice),
         VerdictId::NoEndpoints => no_endpoints(case, &mut advice),
         VerdictId::Refused => refused(case, known, &mut advice),
+        VerdictId::Unreachable if finding.reason.as_deref() == Some(super::rules::NO_LOCAL_PORT) => advice.push(
+            "see what holds its connections open (ss -tan in the pod): keep one connection instead of making one for each \
+             export, or widen net.ipv4.ip_local_port_range"
+                .to_owned(),
+        ),
         VerdictId::Misconfigured => misconfigured(case, &mut advice),
         VerdictId::InjectionMissing => injection::missing(case, &mut advice),
         VerdictId::Proxied => proxied(case, &mut advice),

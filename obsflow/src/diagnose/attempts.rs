@@ -11,7 +11,11 @@ use super::observe::{DELIBERATE, fact};
 
 const EPERM: u32 = 1;
 const EACCES: u32 = 13;
+const EADDRNOTAVAIL: u32 = 99;
+const ENETUNREACH: u32 = 101;
 const ECONNREFUSED: u32 = 111;
+const EHOSTDOWN: u32 = 112;
+const EHOSTUNREACH: u32 = 113;
 /// No neighbour answers: the destination cannot be reached, nobody dropped anything.
 const NO_NEIGHBOUR: [&str; 3] = ["NEIGH_FAILED", "NEIGH_CREATEFAIL", "NEIGH_QUEUEFULL"];
 
@@ -59,10 +63,10 @@ impl Connects {
         let Some(peer) = peer else { return };
         let drop = failure.drop.as_ref().map(fact);
         let own = pending.and_then(|pending| pending.dropped);
-        let Some(how) = how(failure, own.is_some()) else {
+        let ip = peer.ip().to_canonical();
+        let Some(how) = how(failure, own.is_some(), ip.is_loopback()) else {
             return;
         };
-        let ip = peer.ip().to_canonical();
         let address = match self.failed.iter().position(|address| address.ip == ip) {
             Some(index) => self.failed.get_mut(index),
             None => {
@@ -97,7 +101,10 @@ impl Connects {
 }
 
 /// What a failed attempt says of its address; `None` when it says nothing.
-fn how(failure: &ConnectFailure, dropped_on_purpose: bool) -> Option<Failed> {
+///
+/// Where `::1` is not configured, connecting to it is EADDRNOTAVAIL; to any other address that means that every local port
+/// is taken.
+fn how(failure: &ConnectFailure, dropped_on_purpose: bool, is_loopback: bool) -> Option<Failed> {
     let reason = failure.drop.as_ref().map(|drop| &*drop.reason);
     Some(match failure.outcome {
         Outcome::Refused => Failed::Refused,
@@ -109,6 +116,8 @@ fn how(failure: &ConnectFailure, dropped_on_purpose: bool) -> Option<Failed> {
             Some(reason) if DELIBERATE.contains(&reason) => Failed::Dropped,
             _ if dropped_on_purpose => Failed::Dropped,
             Some(reason) if NO_NEIGHBOUR.contains(&reason) => Failed::Unreachable,
+            // The kernel told the socket that this node's own OUTPUT drops its SYNs.
+            None if failure.errno == EPERM => Failed::Dropped,
             // The kernel dropped something of it, and nobody knows why.
             _ => Failed::Unanswered,
         },
@@ -116,7 +125,9 @@ fn how(failure: &ConnectFailure, dropped_on_purpose: bool) -> Option<Failed> {
             EPERM | EACCES => Failed::Dropped,
             ECONNREFUSED => Failed::Refused,
             0 => return None,
-            _ => Failed::Unreachable,
+            EADDRNOTAVAIL if is_loopback => Failed::Unreachable,
+            ENETUNREACH | EHOSTUNREACH | EHOSTDOWN => Failed::Unreachable,
+            _ => Failed::Local,
         },
         Outcome::Abandoned | Outcome::Established => return None,
     })

@@ -228,10 +228,18 @@ pub const ENTRIES: &[Entry] = &[
         id: VerdictId::Unreachable,
         title: "no way there",
         rung: Some(Rung::Connected),
-        meaning: "The kernel has no route to the address, or no neighbour answers for it.",
+        meaning: "The kernel has no route to the address, no neighbour answers for it, or no local port is left to connect \
+                  from.",
         fires: "ENETUNREACH, EHOSTUNREACH and the like on every address of the attempt.",
         quiet: "No route to one address family, where an address of the other was tried.",
-        reasons: &[("EHOSTUNREACH and others", "the errno of connect(2)")],
+        reasons: &[
+            ("EHOSTUNREACH and others", "the errno of connect(2)"),
+            (
+                "no-local-port",
+                "every local port is taken (EADDRNOTAVAIL): the way is there, and too many connections to the address are \
+                 open or in TIME_WAIT; make fewer, or widen net.ipv4.ip_local_port_range",
+            ),
+        ],
         advice: "Check the address and the routes of the pod and the node; an address on the pod's own subnet that nobody has \
                  is one that was reused or never existed.",
     },
@@ -324,8 +332,11 @@ pub const ENTRIES: &[Entry] = &[
         title: "only a part is taken",
         rung: Some(Rung::Accepted),
         meaning: "The receiver answers success, and says inside that it rejected some of it. The exporter counts it as sent.",
-        fires: "200 with a body longer than an empty message (2 bytes), or a gRPC answer with more data than that.",
-        quiet: "Empty answers; protocols other than OTLP, whose answers have no such meaning.",
+        fires: "200 with a body, or a gRPC answer with a message, longer than one that says nothing can be: 2 bytes of protobuf, 32 of \
+                JSON (`{\"partialSuccess\":{}}` and white space). Compressed (`grpc-encoding`, `Content-Encoding`), or where \
+                that could not be read: 40 of protobuf, 64 of JSON.",
+        quiet: "Empty answers; protocols other than OTLP, whose answers have no such meaning; answers of another media type; a \
+                compressed answer that says little.",
         reasons: &[],
         advice: "The receiver's log says what it rejected: often timestamps, attribute limits or quotas.",
     },
@@ -358,7 +369,8 @@ pub const ENTRIES: &[Entry] = &[
         title: "requests go unanswered",
         rung: Some(Rung::Accepted),
         meaning: "The receiver takes connections and requests, and does not answer within the exporter's time-out.",
-        fires: "A request without answer past the export time-out; gRPC streams that the client cancels when it is over; over \
+        fires: "A request without answer past the export time-out; gRPC streams that the client cancels when it is over; where \
+                nothing tells the time-out (a Collector, Alloy, Prometheus), two requests in a row given up after 4 s or more; over \
                 TLS, payload that goes out while nothing comes back.",
         quiet: "Clients that end a request early, and answers that are slow but in time.",
         reasons: &[(
@@ -385,9 +397,10 @@ pub const ENTRIES: &[Entry] = &[
         rung: Some(Rung::Configured),
         meaning: "The container is configured and able to export, and not one packet of it is on the wire: no look-up, no \
                   connection.",
-        fires: "Nothing for two intervals and 4 s from its start, or for two intervals and at least 150 s if its start was not \
-                watched; and proof that it sends: an SDK in the process, replicas that send, exports before. The whole container is silent, not one signal of it.",
-        quiet: "Containers that only inherit the variables (nginx, pgbouncer); processes with nothing to do; metrics without \
+        fires: "Nothing for two intervals and 4 s from its start (30 s at least while it was not seen to do anything else), or \
+                for two intervals and at least 150 s if its start was not watched; the time begins anew when events are lost; and proof that it sends: an SDK in the process, replicas that send, exports before. The whole container is silent, not one signal of it.",
+        quiet: "Containers that only inherit the variables (nginx, pgbouncer); processes with nothing to do, or nothing but probes \
+                to answer (a connection each 2.5 s or fewer); metrics without \
                 instruments; connections older than obsflow; anything on the wire, failures included.",
         reasons: &[],
         advice: "See that the SDK is really started (its own log at debug level), that its sampler takes anything, and that \

@@ -5,8 +5,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::exchange::{Alert, Answer, Mismatch, Request, Signal};
-use crate::model::expectation::{ContainerKey, Endpoint, Expectation, Host, SenderProof, Setting, Source};
+use crate::model::exchange::{Alert, Answer, Dialect, Mismatch, Request, Signal};
+use crate::model::expectation::{
+    ContainerKey, Endpoint, Expectation, Host, SenderProof, Setting, Source, Transport,
+};
 use crate::model::injection::NotInjected;
 use crate::model::observation::LookupOutcome;
 use crate::model::time::Mono;
@@ -103,6 +105,8 @@ pub(super) enum Failed {
     NoEndpoints,
     /// No route, no neighbour.
     Unreachable,
+    /// `connect(2)` failed for a reason of this machine: no local port is left, no memory.
+    Local,
     /// SYNs without an answer.
     Unanswered,
     /// SYNs dropped on this node, or `connect(2)` denied.
@@ -222,6 +226,26 @@ pub(super) struct Sidecar {
 }
 
 impl Destination {
+    /// When something of it failed last, if anything did since its last success: a look-up, an attempt, a handshake.
+    pub(super) fn failed_last(&self) -> Option<Mono> {
+        let connects = self.connects.failed.iter().map(|address| address.seen.last());
+        let pending = self.connects.pending.iter().map(|pending| Some(pending.began));
+        let lookups = self.dns.failed.iter().map(|failed| failed.seen.last());
+        let others = [
+            self.tls.failed.last(),
+            self.tls.unanswered.last(),
+            self.mismatch.as_ref().and_then(|(_, seen)| seen.last()),
+            self.traffic.resets.last(),
+            self.traffic.closed.last(),
+        ];
+        connects
+            .chain(pending)
+            .chain(lookups)
+            .chain(others)
+            .flatten()
+            .max()
+    }
+
     pub(super) fn new(host: Host, port: u16, is_proxy: bool) -> Self {
         Self {
             host,
@@ -278,6 +302,8 @@ pub(super) struct Accepted {
     pub(super) partial_bytes: u64,
     /// Never answered, in a row.
     pub(super) unanswered: Seen,
+    /// Given up by the exporter after a while, in a row, where nothing tells its time-out.
+    pub(super) given_up: Seen,
     /// Of these, cancelled streams on a connection that lives.
     pub(super) cancelled: u32,
     pub(super) waiting: Vec<Waiting>,
@@ -298,6 +324,8 @@ pub(super) struct Exporter {
     /// `None` when nothing tells it.
     pub(super) interval: Option<Duration>,
     pub(super) timeout: Duration,
+    /// The time-out is that of most programs: nothing tells this one's.
+    pub(super) is_timeout_guessed: bool,
     /// Index of its destination in the container.
     pub(super) to: Option<u8>,
     /// Index of the proxy its environment names.
@@ -312,12 +340,23 @@ pub(super) struct Exporter {
     pub(super) held: Held,
 }
 
-/// The export time-out of the OpenTelemetry specification.
-pub(super) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long programs wait for an answer where nothing tells: what the OpenTelemetry specification has for SDKs; Prometheus
+/// waits longer.
+pub(super) fn guessed_timeout(dialect: Option<Dialect>) -> Duration {
+    Duration::from_secs(if dialect == Some(Dialect::RemoteWrite) {
+        30
+    } else {
+        10
+    })
+}
 
 impl Exporter {
     /// Of an expectation.
     pub(super) fn new(id: Arc<str>, expectation: Expectation) -> Self {
+        let dialect = match expectation.endpoint.as_ref().map(|endpoint| &endpoint.transport) {
+            Some(Transport::Other(dialect)) => Some(*dialect),
+            _ => None,
+        };
         Self {
             id,
             signal: expectation.signal,
@@ -326,7 +365,8 @@ impl Exporter {
             source: expectation.source,
             setting: expectation.setting,
             interval: Some(expectation.interval),
-            timeout: expectation.timeout,
+            timeout: expectation.timeout.unwrap_or_else(|| guessed_timeout(dialect)),
+            is_timeout_guessed: expectation.timeout.is_none(),
             to: None,
             proxy: None,
             is_split: false,
@@ -362,6 +402,22 @@ impl Exporter {
     }
 }
 
+/// Connections accepted in a container's network namespace.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Accepts {
+    /// How many there were at the last look before there were more.
+    before: u64,
+    /// When that look was.
+    since: Mono,
+    /// There were more since.
+    grew: bool,
+}
+
+/// Connections in 5 s that nobody need have asked for: the kubelet's probes and a scrape make two.
+const PROBES: u64 = 2;
+/// So many tell a rate.
+const A_FEW: u64 = 5;
+
 /// A container.
 #[derive(Debug)]
 pub(super) struct Container {
@@ -384,10 +440,11 @@ pub(super) struct Container {
     pub(super) work: Seen,
     /// Its replicas: a hash of namespace, workload and container name.
     pub(super) family: u64,
-    /// Since when connections are accepted in its network namespace; `None` when none was, or nothing tells.
+    /// Since when more connections are accepted in its network namespace than probes make; `None` when there are none, or
+    /// nothing tells.
     pub(super) served: Option<Mono>,
-    /// Whether that could be told.
-    pub(super) can_tell_served: bool,
+    /// What tells that; `None` when nothing does.
+    pub(super) accepts: Option<Accepts>,
     /// Its address, from its own connections.
     pub(super) ip: Option<IpAddr>,
     /// Whether its connections are made for another container of the pod.
@@ -415,10 +472,38 @@ impl Container {
             work: Seen::default(),
             family,
             served: None,
-            can_tell_served: false,
+            accepts: None,
             ip: None,
             is_sidecar: false,
             generation,
+        }
+    }
+
+    /// So many connections have been accepted in its network namespace.
+    pub(super) fn accepts(&mut self, accepted: u64, now: Mono) {
+        let known = self.accepts.get_or_insert(Accepts {
+            before: accepted,
+            since: now,
+            grew: false,
+        });
+        let more = accepted.saturating_sub(known.before);
+        if more == 0 {
+            if !known.grew {
+                known.since = now;
+            }
+            return;
+        }
+        known.grew = true;
+        let limit = now.since(known.since).as_secs().saturating_mul(PROBES) / 5;
+        if more >= A_FEW && more > limit + PROBES {
+            self.served = Some(known.since);
+        } else if more <= limit {
+            // What came so far was no more than probes are: what comes from now on may be.
+            *known = Accepts {
+                before: accepted,
+                since: now,
+                grew: false,
+            };
         }
     }
 

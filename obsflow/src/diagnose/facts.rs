@@ -37,7 +37,8 @@ pub trait Facts {
     /// TCP ports that somebody listens on in its network namespace, in order.
     fn listening(&self, pid: u32) -> Vec<u16>;
 
-    /// Connections that were accepted in its network namespace since the namespace was made.
+    /// Connections that were accepted in its network namespace since the namespace was made; none in that of the machine,
+    /// where they are everybody's.
     fn accepted(&self, pid: u32) -> Option<u64>;
 
     /// The Service of this name; `None` where there is none, or nobody tells of Services.
@@ -93,6 +94,10 @@ impl ThisNode {
         Some(Arc::clone(&self.cluster.as_ref()?.borrow()))
     }
 
+    fn opened(&self, pid: u32) -> Option<u64> {
+        passive_opens(&self.read(pid, "net/snmp")?)
+    }
+
     fn read(&self, pid: u32, path: &str) -> Option<String> {
         let file = fs::File::open(self.proc.join(pid.to_string()).join(path)).ok()?;
         let mut text = String::new();
@@ -127,7 +132,11 @@ impl Facts for ThisNode {
     }
 
     fn accepted(&self, pid: u32) -> Option<u64> {
-        passive_opens(&self.read(pid, "net/snmp")?)
+        let namespace = |pid: u32| fs::read_link(self.proc.join(pid.to_string()).join("ns/net")).ok();
+        match (namespace(pid), namespace(1)) {
+            (Some(own), Some(machine)) if own == machine => Some(0),
+            _ => self.opened(pid),
+        }
     }
 
     fn service(&self, namespace: &str, name: &str) -> Option<Arc<Service>> {
@@ -228,15 +237,36 @@ mod tests {
     }
 
     #[test]
+    fn connections_to_the_whole_machine_are_nobodys() {
+        let proc = std::env::temp_dir().join(format!("obsflow-facts-{}", std::process::id()));
+        for (pid, namespace) in [(1, "net:[1]"), (7, "net:[1]"), (8, "net:[8]")] {
+            let dir = proc.join(pid.to_string());
+            for part in ["ns", "net"] {
+                fs::create_dir_all(dir.join(part)).unwrap();
+            }
+            std::os::unix::fs::symlink(namespace, dir.join("ns/net")).unwrap();
+            fs::write(dir.join("net/snmp"), "Tcp: A PassiveOpens\nTcp: 1 12\n").unwrap();
+        }
+        let node = ThisNode::new(&proc);
+        assert_eq!(node.accepted(7), Some(0));
+        assert_eq!(node.accepted(8), Some(12));
+        // Whose namespace is the machine's cannot be told everywhere.
+        fs::remove_file(proc.join("1/ns/net")).unwrap();
+        assert_eq!(node.accepted(7), Some(12));
+        assert_eq!(node.accepted(9), None);
+        fs::remove_dir_all(&proc).unwrap();
+    }
+
+    #[test]
     fn this_process_is_known() {
         let node = ThisNode::default();
         let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let pid = std::process::id();
-        let before = node.accepted(pid).unwrap();
+        let before = node.opened(pid).unwrap();
         let port = socket.local_addr().unwrap().port();
         let client = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
         socket.accept().unwrap();
-        assert!(node.accepted(pid).unwrap() > before);
+        assert!(node.opened(pid).unwrap() > before);
         drop(client);
         let table = node.read(pid, "net/tcp").unwrap();
         assert!(listening_of(&table).contains(&port));

@@ -28,16 +28,25 @@ pub(super) fn is_localhost(name: &str) -> bool {
     last.eq_ignore_ascii_case("localhost")
 }
 
-/// Whether the search was for the destination's name.
-pub(super) fn lookup_fits(destination: &Destination, lookup: &Lookup) -> bool {
+/// How well a search fits a destination's name. Where one host is the beginning of another, the search is for the one that
+/// fits everything it tried, and the longest of these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Searched {
+    whole: bool,
+    host: usize,
+}
+
+/// Whether the search was for the destination's name, and how well it fits.
+pub(super) fn lookup_fits(destination: &Destination, lookup: &Lookup) -> Option<Searched> {
     let Host::Name(host) = &destination.host else {
-        return false;
+        return None;
     };
-    name_fits(&lookup.name, host)
-        || lookup
-            .candidates
-            .iter()
-            .any(|candidate| name_fits(&candidate.name, host))
+    let candidates = || lookup.candidates.iter().map(|candidate| &*candidate.name);
+    let fits = |name: &str| name_fits(name, host);
+    (fits(&lookup.name) || candidates().any(fits)).then(|| Searched {
+        whole: candidates().all(fits),
+        host: host.len(),
+    })
 }
 
 /// How sure it is that a connection is to a destination.
@@ -53,11 +62,17 @@ enum Fit {
 pub(super) fn of_connection(container: &Container, observation: &Observation) -> Option<u8> {
     let ends = [observation.asked, observation.remote];
     let name = observation.remote_name.as_deref();
-    let mut best: Option<(Fit, usize)> = None;
+    let mut best: Option<((Fit, usize), usize)> = None;
     for (index, destination) in container.destinations.iter().enumerate() {
         let Some(fit) = ends.iter().flatten().find_map(|end| fit(destination, *end, name)) else {
             continue;
         };
+        // Of hosts of which one is the beginning of another, the longest.
+        let host = match &destination.host {
+            Host::Name(host) => host.len(),
+            Host::Ip(_) => 0,
+        };
+        let fit = (fit, host);
         if best.is_none_or(|(before, _)| fit > before) {
             best = Some((fit, index));
         }

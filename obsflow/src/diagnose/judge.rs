@@ -11,9 +11,9 @@ use super::advice::{self, Known};
 use super::evidence::Told;
 use super::exporter::{Container, Exporter};
 use super::facts::Facts;
-use super::hysteresis::{Change, Held};
+use super::hysteresis::{AGAIN, Change, Held};
 use super::rules::{self, Case, Finding};
-use super::{Diagnoser, Node, catalogue, ladder};
+use super::{Diagnoser, Node, Senders, catalogue, ladder};
 
 /// Advice that is looked up at one tick: it reads files of the containers.
 const ADVISED_AT_ONCE: u32 = 16;
@@ -21,6 +21,8 @@ const ADVISED_AT_ONCE: u32 = 16;
 const ADVISE_AGAIN: Duration = Duration::from_secs(10);
 /// How often replicas and served connections are looked at.
 const LOOK_AROUND: Duration = Duration::from_secs(2);
+/// Containers whose served connections are looked at at a time: each is a file that is read.
+const LOOKED_AT_ONCE: u32 = 64;
 /// How long after a failure of the sidecar's leg what the application is told is still a consequence.
 const AFTERMATH: Duration = Duration::from_secs(30);
 
@@ -42,14 +44,31 @@ impl Diagnoser {
                 .filter_map(|e| e.accepted.ok.last())
                 .max();
             if let Some(last) = last {
-                let (count, latest) = self.node.senders.entry(container.family).or_insert((0, last));
-                *count += 1;
-                *latest = last.max(*latest);
+                let first = container
+                    .exporters
+                    .iter()
+                    .filter_map(|e| e.accepted.ok.any().then_some(e.accepted.ok.first))
+                    .min();
+                let first = first.unwrap_or(last);
+                let senders = self.node.senders.entry(container.family).or_insert(Senders {
+                    count: 0,
+                    first,
+                    last,
+                });
+                senders.count += 1;
+                senders.first = senders.first.min(first);
+                senders.last = senders.last.max(last);
             }
         }
         let Some(facts) = &self.facts else { return };
-        let watching_since = self.node.watching_since;
-        for slot in 0..self.containers.slots() {
+        let slots = self.containers.slots();
+        let mut looked = 0;
+        for step in 0..slots {
+            let slot = (self.next_served + step) % slots;
+            if looked >= LOOKED_AT_ONCE {
+                self.next_served = slot;
+                break;
+            }
             let Some(container) = self.containers.get_mut(slot) else {
                 continue;
             };
@@ -62,17 +81,10 @@ impl Diagnoser {
             if !in_question {
                 continue;
             }
-            let Some(accepted) = facts.accepted(container.pid) else {
-                continue;
-            };
-            // Those of the first look are as old as the container, for all that is known.
-            let since = if container.can_tell_served {
-                now
-            } else {
-                container.began.unwrap_or_default().max(watching_since)
-            };
-            container.can_tell_served = true;
-            container.served = (accepted > 0).then_some(since);
+            looked += 1;
+            if let Some(accepted) = facts.accepted(container.pid) {
+                container.accepts(accepted, now);
+            }
         }
     }
 
@@ -89,7 +101,10 @@ impl Diagnoser {
     fn judge_one(&mut self, slot: u32, index: usize, now: Mono, advised: &mut u32) {
         let held = |this: &mut Self| {
             let container = this.containers.get_mut(slot)?;
-            Some(std::mem::take(&mut container.exporters.get_mut(index)?.held))
+            let held = &mut container.exporters.get_mut(index)?.held;
+            // What holds stays there for the rules to see.
+            let seen = held.shadow();
+            Some(std::mem::replace(held, seen))
         };
         let Some(mut held) = held(self) else { return };
         let (closes, opens) = self
@@ -121,9 +136,14 @@ impl Diagnoser {
         } else {
             self.finding(container, exporter, now)
         };
+        // An attempt under way is no recovery yet: what holds of attempts holds until it has an outcome.
+        let case = self.case(container, exporter, now);
+        if !finding.id.is_failure() && held.verdict.is_some_and(is_of_attempts) && case.is_attempting() {
+            return None;
+        }
         let flaps = held.flaps;
         let mut closes = None;
-        if held.step(finding.id, finding.since, now) == Change::Other {
+        if held.step(finding.id, finding.rung, finding.since, now) == Change::Other {
             closes = held.opened.take();
             if let Some(export) = &mut closes {
                 export.flaps = flaps;
@@ -221,7 +241,8 @@ impl Diagnoser {
             for exporter in container.exporters.iter().filter(|exporter| !exporter.is_split) {
                 let finding = self.finding(container, exporter, now);
                 let held = &exporter.held;
-                let recovering = held.verdict.is_some_and(VerdictId::is_failure) && !finding.id.is_failure();
+                let recovering = held.verdict.is_some_and(VerdictId::is_failure) && !finding.id.is_failure()
+                    || held.takes_turns(finding.id, finding.rung);
                 if recovering && let Some(opened) = &held.opened {
                     // It still holds; by the next report or two it has ended.
                     let mut export = (**opened).clone();
@@ -349,9 +370,24 @@ fn seen_endpoint(case: &Case<'_>) -> Option<crate::model::expectation::Endpoint>
     })
 }
 
+/// Whether a verdict is about attempts to connect.
+fn is_of_attempts(verdict: VerdictId) -> bool {
+    verdict.is_failure() && catalogue::entry(verdict).rung == Some(Rung::Connected)
+}
+
 /// Whether a container may still come up.
 pub(super) fn is_young(node: &Node, container: &Container, now: Mono) -> bool {
     container.began.is_some_and(|began| now.since(began) < node.young)
+}
+
+/// Whether something arrived not long ago; over TLS, whether the peer said anything.
+fn arrived_lately(case: &Case<'_>) -> bool {
+    let inside_tls = case.to.filter(|to| to.tls.ok.any());
+    let inside_tls = inside_tls.and_then(|to| to.tls.ok.last().max(to.traffic.down.last()));
+    case.exporter
+        .last_success()
+        .max(inside_tls)
+        .is_some_and(|at| case.now.since(at) < AGAIN)
 }
 
 fn severity(case: &Case<'_>, finding: &Finding, flaps: u32) -> Severity {
@@ -359,8 +395,8 @@ fn severity(case: &Case<'_>, finding: &Finding, flaps: u32) -> Severity {
         VerdictId::Unknown => Severity::Unknown,
         id if !id.is_failure() => Severity::Ok,
         _ if is_young(case.node, case.container, case.now) => Severity::Starting,
-        // It comes and goes: some of it arrives.
-        _ if finding.is_partial || flaps > 0 => Severity::Warning,
+        // It comes and goes: some of it arrives, as long as some did lately.
+        _ if finding.is_partial || flaps > 0 && arrived_lately(case) => Severity::Warning,
         _ => Severity::Critical,
     }
 }

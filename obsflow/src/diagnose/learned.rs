@@ -2,13 +2,14 @@
 //! request with an ingest path was seen. A port alone proves nothing.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::model::exchange::{Answer, Dialect, Exchange, Request, Signal, TargetForm};
+use crate::model::exchange::{Answer, Dialect, Exchange, Refusal, Request, Signal, TargetForm};
 use crate::model::expectation::{ContainerKey, Endpoint, Host, Setting, Source, Transport};
 use crate::model::observation::Observation;
 use crate::model::time::Mono;
 
-use super::exporter::{Accepted, Container, DEFAULT_TIMEOUT, Exporter, MAX_WAITING, Rejection, Waiting};
+use super::exporter::{Accepted, Container, Exporter, MAX_WAITING, Rejection, Waiting, guessed_timeout};
 use super::hysteresis::Held;
 use super::saved::SavedDestination;
 use super::{Diagnoser, MAX_EXPORTERS, group, joining};
@@ -73,7 +74,10 @@ impl Diagnoser {
                     .retain(|waiting| waiting.cookie != observation.cookie);
                 continue;
             }
-            let timeout = exporter.timeout;
+            let timeout = Timeout {
+                after: exporter.timeout,
+                is_guessed: exporter.is_timeout_guessed,
+            };
             exporter
                 .accepted
                 .answered(observation.cookie, exchange, timeout, observation.at);
@@ -89,7 +93,15 @@ impl Diagnoser {
             to.traffic.closed.clear();
             to.traffic.drops.clear();
             to.traffic.dropped = None;
-            if exchange.accepted() == Some(true) {
+            // A server that wants TLS says so in an answer of HTTP.
+            let wants_tls = matches!(
+                exchange.answer,
+                Answer::Http {
+                    refusal: Some(Refusal::WantsTls),
+                    ..
+                }
+            );
+            if !wants_tls {
                 to.mismatch = None;
                 to.tls.failed.clear();
                 to.tls.unanswered.clear();
@@ -229,6 +241,10 @@ impl Exporter {
     /// One that nothing configures.
     pub(super) fn seen(key: &ContainerKey, endpoint: Endpoint, signal: Option<Signal>, to: u8) -> Self {
         let written = group::authority(&endpoint.host, endpoint.port);
+        let dialect = match endpoint.transport {
+            Transport::Other(dialect) => Some(dialect),
+            _ => None,
+        };
         Self {
             id: group::export_id(key, Some(&endpoint), "", signal),
             signal,
@@ -237,7 +253,8 @@ impl Exporter {
             source: Source::Wire,
             setting: Setting::On,
             interval: None,
-            timeout: DEFAULT_TIMEOUT,
+            timeout: guessed_timeout(dialect),
+            is_timeout_guessed: true,
             to: Some(to),
             proxy: None,
             is_split: false,
@@ -389,6 +406,7 @@ impl Container {
             exporter.setting = general.setting.clone();
             exporter.interval = general.interval;
             exporter.timeout = general.timeout;
+            exporter.is_timeout_guessed = general.is_timeout_guessed;
             exporter.proxy = general.proxy;
             if let (Some(mine), Some(theirs)) = (&mut exporter.endpoint, &general.endpoint) {
                 mine.tls = theirs.tls;
@@ -399,6 +417,19 @@ impl Container {
         u8::try_from(self.exporters.len() - 1).ok()
     }
 }
+
+/// How long an exporter waits for an answer.
+#[derive(Clone, Copy)]
+struct Timeout {
+    after: Duration,
+    /// Nothing tells it.
+    is_guessed: bool,
+}
+
+/// What a client that gives up waits at least; the Collector's exporters wait 5 s.
+const A_WHILE: Duration = Duration::from_secs(4);
+/// Requests given up in a row that are no chance.
+const GIVEN_UP: u32 = 2;
 
 impl Accepted {
     fn asked(&mut self, request: &Arc<Request>, at: Mono) {
@@ -416,7 +447,7 @@ impl Accepted {
         }
     }
 
-    fn answered(&mut self, cookie: u64, exchange: &Exchange, timeout: std::time::Duration, at: Mono) {
+    fn answered(&mut self, cookie: u64, exchange: &Exchange, timeout: Timeout, at: Mono) {
         let asked_at = exchange.request.at;
         // On one connection an answer to a later request says that the earlier ones are not stuck either: theirs was lost.
         self.waiting
@@ -431,6 +462,7 @@ impl Accepted {
                 self.rejected.clear();
                 self.why = None;
                 self.unanswered.clear();
+                self.given_up.clear();
                 self.cancelled = 0;
                 self.status = match exchange.answer {
                     Answer::Http { status, .. } => status,
@@ -450,6 +482,7 @@ impl Accepted {
             Some(false) => {
                 self.rejected.add(at);
                 self.unanswered.clear();
+                self.given_up.clear();
                 self.why = Some(Box::new(Rejection {
                     answer: exchange.answer,
                     path: exchange.request.path.clone(),
@@ -457,7 +490,20 @@ impl Accepted {
             }
             None => {
                 // A client that ends a request early has its own reasons: a shutdown, a race with keep-alive.
-                if exchange.took >= timeout.mul_f32(0.8) {
+                // Where nothing tells how long it waits, two in a row after some seconds are no chance.
+                if timeout.is_guessed && exchange.took >= A_WHILE {
+                    self.given_up.add(at);
+                }
+                if self.given_up.count >= GIVEN_UP && !self.unanswered.any() {
+                    self.unanswered = self.given_up;
+                    self.on = 0;
+                    self.cancelled = match exchange.answer {
+                        Answer::Cancelled(_) => self.given_up.count,
+                        _ => 0,
+                    };
+                } else if exchange.took >= timeout.after.mul_f32(0.8)
+                    || self.given_up.count > GIVEN_UP && exchange.took >= A_WHILE
+                {
                     self.unanswered.add(at);
                     self.on = 0;
                     if matches!(exchange.answer, Answer::Cancelled(_)) {

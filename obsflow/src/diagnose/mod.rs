@@ -128,10 +128,19 @@ struct Node {
     lost: Seen,
     lost_total: u64,
     names: Names,
-    /// Containers that send, by family, and when the last of them did.
-    senders: HashMap<u64, (u32, Mono)>,
+    /// Containers that send, by family.
+    senders: HashMap<u64, Senders>,
     silence: Duration,
     young: Duration,
+}
+
+/// Replicas that send.
+#[derive(Clone, Copy, Debug)]
+struct Senders {
+    count: u32,
+    /// When something of one of them was first taken.
+    first: Mono,
+    last: Mono,
 }
 
 /// The state of diagnosis.
@@ -149,6 +158,8 @@ pub struct Diagnoser {
     restored: HashMap<Arc<str>, SavedExporter>,
     /// When replicas and served connections are looked at again.
     next_look: Mono,
+    /// The slot whose served connections are looked at next.
+    next_served: u32,
     transitions: Vec<Transition>,
     forgotten: u64,
     now: Mono,
@@ -177,6 +188,7 @@ impl Diagnoser {
             facts: None,
             restored: HashMap::new(),
             next_look: Mono(0),
+            next_served: 0,
             transitions: Vec::new(),
             forgotten: 0,
             now: Mono(0),

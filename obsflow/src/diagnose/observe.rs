@@ -69,8 +69,13 @@ impl Diagnoser {
             return;
         };
         let mut mine = false;
+        let best = container
+            .destinations
+            .iter()
+            .filter_map(|to| joining::lookup_fits(to, lookup))
+            .max();
         for to in &mut container.destinations {
-            if joining::lookup_fits(to, lookup) {
+            if best.is_some() && joining::lookup_fits(to, lookup) == best {
                 mine = true;
                 to.wire.add(observation.at);
                 to.dns.search(lookup, self.node.lost.last(), observation.at);
@@ -95,8 +100,13 @@ impl Diagnoser {
         let Some(container) = self.containers.get_mut(slot) else {
             return;
         };
+        let fits = |to: &Destination| match &to.host {
+            Host::Name(host) if joining::name_fits(question, host) => Some(host.len()),
+            _ => None,
+        };
+        let best = container.destinations.iter().filter_map(fits).max();
         for to in &mut container.destinations {
-            if matches!(&to.host, Host::Name(host) if joining::name_fits(question, host)) {
+            if best.is_some() && fits(to) == best {
                 to.wire.add(observation.at);
                 to.dns.drops.add(observation.at);
                 to.dns.dropped = Some(Box::new(fact(seen)));
@@ -194,7 +204,7 @@ impl Diagnoser {
                             observation.remote.map(|remote| remote.ip().to_canonical());
                     }
                     if destination.traffic.backoff >= STUCK {
-                        container.stuck(observation.cookie);
+                        container.carries_no_more(observation.cookie);
                     }
                 }
             }
@@ -313,7 +323,11 @@ impl Destination {
     fn established(&mut self, cookie: u64, peer: Option<SocketAddr>, at: Mono) {
         self.connects.ok.add(at);
         self.connects.peer = peer;
-        self.connects.pending.retain(|pending| pending.cookie != cookie);
+        // Older attempts are given up, or their end was not seen.
+        let pending = &mut self.connects.pending;
+        let began = pending.iter().find(|pending| pending.cookie == cookie);
+        let began = began.map_or(at, |pending| pending.began);
+        pending.retain(|pending| pending.cookie != cookie && pending.began > began);
         self.connects.failed.clear();
         self.dns.failed.clear();
         self.dns.drops.clear();
@@ -418,6 +432,13 @@ impl Container {
                 .accepted
                 .waiting
                 .retain(|waiting| waiting.cookie != cookie);
+        }
+        self.carries_no_more(cookie);
+    }
+
+    /// A connection ended, or hears nothing any more: what fails beside it matters.
+    fn carries_no_more(&mut self, cookie: u64) {
+        for exporter in &mut self.exporters {
             if exporter.accepted.on == cookie {
                 exporter.accepted.on = 0;
             }
@@ -425,15 +446,6 @@ impl Container {
         for to in &mut self.destinations {
             if to.tls.on == cookie {
                 to.tls.on = 0;
-            }
-        }
-    }
-
-    /// A connection hears nothing any more: what fails beside it matters.
-    fn stuck(&mut self, cookie: u64) {
-        for exporter in &mut self.exporters {
-            if exporter.accepted.on == cookie {
-                exporter.accepted.on = 0;
             }
         }
     }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::Language;
 use crate::model::exchange::Signal;
 use crate::model::expectation::{Endpoint, Host, Misconfiguration, Transport, is_local_socket};
+use crate::model::path::without_keys;
 
 /// OTLP over gRPC.
 pub(super) const GRPC_PORT: u16 = 4317;
@@ -247,7 +248,7 @@ fn request_path(written: &str, transport: Transport, form: &Form) -> (Option<Arc
 }
 
 fn bounded(path: &str) -> Option<Arc<str>> {
-    (path.len() <= MAX_PATH).then(|| Arc::from(path))
+    (path.len() <= MAX_PATH).then(|| Arc::from(without_keys(path)))
 }
 
 /// The path of an OTLP/HTTP request.
@@ -376,7 +377,7 @@ fn unreadable(why: &str) -> Misconfiguration {
     Misconfiguration::Unreadable(Arc::from(why))
 }
 
-/// What was written, fit for a terminal: without user information, query and fragment, which may hold credentials; cut;
+/// What was written, fit for a terminal: without user information, query, fragment and keys in the path; cut;
 /// control characters escaped.
 pub(super) fn written(text: &str) -> Arc<str> {
     let text = text.trim();
@@ -392,7 +393,7 @@ pub(super) fn written(text: &str) -> Arc<str> {
         out.push_str(scheme);
         out.push_str("://");
     }
-    push_shown(&mut out, rest, MAX_WRITTEN);
+    push_shown(&mut out, &without_keys(rest), MAX_WRITTEN);
     Arc::from(out)
 }
 

@@ -154,7 +154,7 @@ pub(super) fn expectation(missing: &NotInjected) -> Expectation {
         setting: Setting::On,
         source: Source::Annotation(missing.annotated().into()),
         interval: Duration::ZERO,
-        timeout: TIMEOUT,
+        timeout: Some(TIMEOUT),
         proxy: None,
     }
 }

@@ -127,7 +127,7 @@ impl Reader<'_, '_> {
             setting: Setting::Off(Arc::from("disabled: true")),
             source: self.source.clone(),
             interval: sdk::METRICS,
-            timeout: sdk::TIMEOUT,
+            timeout: Some(sdk::TIMEOUT),
             proxy: None,
         }
     }
@@ -215,7 +215,7 @@ impl Reader<'_, '_> {
             setting: broken.map_or(Setting::On, Setting::Broken),
             source: self.source.clone(),
             interval,
-            timeout: self.millis(otlp.timeout.as_ref(), sdk::TIMEOUT),
+            timeout: Some(self.millis(otlp.timeout.as_ref(), sdk::TIMEOUT)),
             proxy,
         }
     }

@@ -31,7 +31,8 @@ fn lines(profile: &Profile) -> Vec<String> {
             };
             format!(
                 "{signal} {endpoint} {transport:?} {:?}/{:?} {setting}",
-                it.interval, it.timeout
+                it.interval,
+                it.timeout.unwrap()
             )
         })
         .collect()

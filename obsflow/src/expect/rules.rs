@@ -25,8 +25,6 @@ use crate::model::workload::Workload;
 
 /// When nothing says how often: as a metric reader does.
 const INTERVAL: Duration = Duration::from_secs(60);
-/// When nothing says how long an export may take.
-const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A workload selector and where what it selects exports to. Every part given must match.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -193,7 +191,7 @@ impl TryFrom<Written> for Rule {
                 setting: Setting::On,
                 source: Source::Config,
                 interval: written.interval.map_or(INTERVAL, |time| time.0),
-                timeout: written.timeout.map_or(TIMEOUT, |time| time.0),
+                timeout: written.timeout.map(|time| time.0),
                 proxy: None,
             },
         })

@@ -53,21 +53,15 @@ fn a_rule_says_who_and_where() {
                 "http://mimir:9009/api/v1/push".to_owned(),
                 Transport::Other(Dialect::RemoteWrite),
                 seconds(15),
-                seconds(60)
+                Some(seconds(60))
             ),
-            (
-                None,
-                "tempo:4317".to_owned(),
-                Transport::Grpc,
-                seconds(60),
-                seconds(10)
-            ),
+            (None, "tempo:4317".to_owned(), Transport::Grpc, seconds(60), None),
             (
                 None,
                 "https://tempo:443/v1/traces".to_owned(),
                 Transport::Unknown,
                 seconds(60),
-                seconds(10)
+                None
             ),
         ]
     );

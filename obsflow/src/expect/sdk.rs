@@ -110,7 +110,7 @@ impl Reader<'_, '_> {
             setting: Setting::Off(Arc::from(why)),
             source,
             interval: self.interval(signal),
-            timeout: self.timeout(signal).0,
+            timeout: Some(self.timeout(signal).0),
             proxy: None,
         }
     }
@@ -249,7 +249,7 @@ impl Reader<'_, '_> {
             setting: broken.or(wrong_unit).map_or(Setting::On, Setting::Broken),
             source,
             interval: self.interval(signal),
-            timeout,
+            timeout: Some(timeout),
             proxy,
         }
     }
@@ -292,7 +292,7 @@ impl Reader<'_, '_> {
             setting: reading.broken.map_or(Setting::On, Setting::Broken),
             source,
             interval: self.interval(Some(Signal::Traces)),
-            timeout: TIMEOUT,
+            timeout: Some(TIMEOUT),
             proxy,
         }
     }

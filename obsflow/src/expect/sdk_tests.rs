@@ -478,7 +478,11 @@ fn times() {
     ] {
         let profile = read(environ, exe, exe, None);
         let it = &profile.expectations[0];
-        assert_eq!((it.interval, it.timeout), (interval, timeout), "{environ} {exe}");
+        assert_eq!(
+            (it.interval, it.timeout),
+            (interval, Some(timeout)),
+            "{environ} {exe}"
+        );
         let is_broken = matches!(it.setting, Setting::Broken(Misconfiguration::TimeoutUnit { .. }));
         assert_eq!(is_broken, broken, "{environ} {exe}");
         if broken {

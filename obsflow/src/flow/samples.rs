@@ -7,7 +7,8 @@ use std::time::Duration;
 use crate::flow::FlowMaker;
 use crate::model::event::{Direction, Endpoints, Outcome, PacketDrop, Protocol, TcpInfo};
 use crate::model::exchange::{
-    Alert, Answer, Dialect, Exchange, Ingest, Mismatch, Request, Signal, Spoken, TargetForm, Tls, TlsOutcome,
+    Alert, Answer, Dialect, Exchange, Form, Ingest, Mismatch, Request, Signal, Spoken, TargetForm, Tls,
+    TlsOutcome,
 };
 use crate::model::flow::{Body, Flow, Response};
 use crate::model::observation::{
@@ -250,6 +251,7 @@ fn exchange(status: u16, body_bytes: u64) -> What {
             refusal: None,
             retry_after: false,
             body_bytes: Some(body_bytes),
+            form: Form::Protobuf,
         },
         took: 3 * MS,
     }))

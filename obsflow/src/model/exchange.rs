@@ -161,6 +161,37 @@ pub enum Refusal {
     WantsTls,
 }
 
+/// How the message of an answer is written, as its headers tell: how long an empty one can be depends on it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Form {
+    /// Protobuf as it is: over gRPC, or because the media type says so.
+    #[default]
+    Protobuf,
+    /// JSON as it is.
+    Json,
+    /// Protobuf with an encoding (`grpc-encoding`, `Content-Encoding`), or perhaps: not all headers could be read.
+    PackedProtobuf,
+    /// JSON with an encoding, or what may be anything: not all headers could be read.
+    PackedJson,
+    /// Another media type, or none: no answer of OTLP.
+    Other,
+}
+
+impl Form {
+    /// The longest message, in bytes, that need not say anything. Protobuf's has an empty field at most. JSON's is
+    /// `{"partialSuccess":{}}` and white space; the shortest that names anything takes 38. gzip adds 18 bytes of its own
+    /// and 5 or so for each block.
+    fn empty(self) -> Option<u64> {
+        match self {
+            Self::Protobuf => Some(2),
+            Self::Json => Some(32),
+            Self::PackedProtobuf => Some(40),
+            Self::PackedJson => Some(64),
+            Self::Other => None,
+        }
+    }
+}
+
 /// What became of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
@@ -174,6 +205,8 @@ pub enum Answer {
         retry_after: bool,
         /// Length of the body, in bytes, where the head tells it.
         body_bytes: Option<u64>,
+        /// How the body is written.
+        form: Form,
     },
     /// A gRPC status, from trailers or a trailers-only answer.
     Grpc {
@@ -183,6 +216,8 @@ pub enum Answer {
         failed: bool,
         /// Bytes of DATA, frame headers not counted; 5 are the message's own header.
         data_bytes: u64,
+        /// How the message is written.
+        form: Form,
     },
     /// The client gave up: RST_STREAM with this code.
     Cancelled(u32),
@@ -243,12 +278,13 @@ impl Exchange {
         }
     }
 
-    /// Whether the server took only a part: its answer is longer than an empty message (2 bytes of protobuf or JSON, 5
-    /// bytes of gRPC). Known for OTLP only, whose answer is empty when everything was taken.
+    /// Whether the server took only a part: its answer is longer than an empty message of its [`Form`]. Known for OTLP
+    /// only, whose answer is empty when everything was taken.
     #[must_use]
     pub fn partial(&self) -> bool {
-        const EMPTY_BODY: u64 = 2;
-        const EMPTY_MESSAGE: u64 = 5 + 2;
+        /// Of gRPC: whether it is compressed, and its length.
+        const MESSAGE_HEADER: u64 = 5;
+        let longer = |form: Form, bytes: u64| form.empty().is_some_and(|empty| bytes > empty);
         let otlp = self
             .request
             .ingest
@@ -257,13 +293,15 @@ impl Exchange {
             Answer::Http {
                 status: 200,
                 body_bytes: Some(bytes),
+                form,
                 ..
-            } => bytes > EMPTY_BODY,
+            } => longer(form, bytes),
             Answer::Grpc {
                 failed: false,
                 data_bytes,
+                form,
                 ..
-            } => data_bytes > EMPTY_MESSAGE,
+            } => longer(form, data_bytes.saturating_sub(MESSAGE_HEADER)),
             _ => false,
         }
     }

@@ -210,7 +210,7 @@ pub struct Expectation {
     /// Between two exports: the metric reader's interval, or the batch processor's delay.
     pub interval: Duration,
     /// After which one export is given up.
-    pub timeout: Duration,
+    pub timeout: Option<Duration>,
     /// The proxy its environment names for this endpoint, `host:port`.
     pub proxy: Option<Arc<str>>,
 }

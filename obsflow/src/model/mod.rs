@@ -10,6 +10,7 @@ pub mod flow;
 pub mod injection;
 pub mod lifecycle;
 pub mod observation;
+pub(crate) mod path;
 pub mod probe;
 pub mod status;
 pub mod time;

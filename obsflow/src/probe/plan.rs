@@ -355,6 +355,8 @@ impl<T: Fn(Check)> Exports<'_, T> {
         let mut way = Way::new(self.protocol, tls, endpoint.port, self.signal);
         if self.protocol != Protocol::Grpc
             && let Some(path) = &endpoint.path
+            // A key in it is not kept: what is asked without it is the protocol's own path.
+            && !path.split('/').any(|segment| segment == crate::model::path::KEY)
         {
             way.path = path.to_string();
         }

@@ -75,7 +75,7 @@ fn container(endpoint: &str) -> ExpectationChange {
             setting: Setting::On,
             source: Source::Environment("OTEL_EXPORTER_OTLP_ENDPOINT".into()),
             interval: Duration::from_secs(60),
-            timeout: Duration::from_secs(10),
+            timeout: Some(Duration::from_secs(10)),
             proxy: None,
         }],
         unreadable: None,

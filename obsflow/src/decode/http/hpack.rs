@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use httlib_huffman::DecoderSpeed;
 
-use super::text;
+use super::text::{self, Media};
 
 /// Entries of one table; the smallest takes 33 bytes of 4096 (RFC 7541, 4.1).
 const MAX_ENTRIES: usize = 128;
@@ -33,6 +33,8 @@ pub(super) enum Name {
     UserAgent,
     ContentType,
     ContentLength,
+    /// `content-encoding` or `grpc-encoding`.
+    Encoding,
     Status,
     GrpcStatus,
     RetryAfter,
@@ -49,8 +51,10 @@ pub(super) enum Field {
     Path(Arc<str>),
     Authority(Arc<str>),
     UserAgent(Arc<str>),
-    /// `content-type`: whether it is gRPC's.
-    Grpc(bool),
+    /// `content-type`.
+    Media(Media),
+    /// Whether it is `content-encoding` or `grpc-encoding` of something else than `identity`.
+    Packed(bool),
     ContentLength(u64),
     Status(u16),
     GrpcStatus(u32),
@@ -67,7 +71,8 @@ impl Field {
             Name::Path => text::path(value).map(Self::Path),
             Name::Authority => text::authority(value).map(Self::Authority),
             Name::UserAgent => text::user_agent(value).map(Self::UserAgent),
-            Name::ContentType => Some(Self::Grpc(text::is_grpc(value))),
+            Name::ContentType => Some(Self::Media(Media::of(value))),
+            Name::Encoding => Some(Self::Packed(text::is_packed(value))),
             Name::ContentLength => text::number(value).map(Self::ContentLength),
             Name::Status => text::number(value).map(Self::Status),
             Name::GrpcStatus => text::number(value).map(Self::GrpcStatus),
@@ -84,7 +89,8 @@ impl Field {
             Self::Path(_) => Name::Path,
             Self::Authority(_) => Name::Authority,
             Self::UserAgent(_) => Name::UserAgent,
-            Self::Grpc(_) => Name::ContentType,
+            Self::Media(_) => Name::ContentType,
+            Self::Packed(_) => Name::Encoding,
             Self::ContentLength(_) => Name::ContentLength,
             Self::Status(_) => Name::Status,
             Self::GrpcStatus(_) => Name::GrpcStatus,
@@ -130,6 +136,7 @@ fn name_of_index(index: usize) -> Name {
         2 | 3 => Name::Method,
         4 | 5 => Name::Path,
         8..=14 => Name::Status,
+        26 => Name::Encoding,
         28 => Name::ContentLength,
         31 => Name::ContentType,
         53 => Name::RetryAfter,
@@ -147,6 +154,7 @@ fn name_of(text: &[u8]) -> Name {
         b"user-agent" => Name::UserAgent,
         b"content-type" => Name::ContentType,
         b"content-length" => Name::ContentLength,
+        b"content-encoding" | b"grpc-encoding" => Name::Encoding,
         b"grpc-status" => Name::GrpcStatus,
         b"retry-after" => Name::RetryAfter,
         _ => Name::Other,

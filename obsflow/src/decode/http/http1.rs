@@ -4,8 +4,9 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use super::text::Media;
 use super::{Segment, ingest, text};
-use crate::model::exchange::{Refusal, Request, Spoken, TargetForm};
+use crate::model::exchange::{Form, Refusal, Request, Spoken, TargetForm};
 use crate::model::time::Mono;
 
 /// Bytes of a head that are kept while it is not complete.
@@ -22,6 +23,7 @@ pub(super) struct Response {
     pub(super) retry_after: bool,
     pub(super) body_bytes: Option<u64>,
     pub(super) refusal: Option<Refusal>,
+    pub(super) form: Form,
     /// Others before it were missed.
     pub(super) gap: bool,
 }
@@ -330,11 +332,7 @@ fn request(head: &httparse::Request<'_, '_>, whole: bool, at: Mono) -> (Request,
     if let Some(path) = path.and_then(text::path) {
         request.ingest = ingest::ingest(request.method.as_deref(), &path);
         let kept = ingest::without_key(&path);
-        request.path = Some(if kept.len() == path.len() {
-            path
-        } else {
-            Arc::from(kept)
-        });
+        request.path = Some(if *kept == *path { path } else { Arc::from(kept) });
     }
     let mut chunked = false;
     for header in head.headers.iter() {
@@ -348,7 +346,7 @@ fn request(head: &httparse::Request<'_, '_>, whole: bool, at: Mono) -> (Request,
         } else if is("transfer-encoding") {
             chunked = true;
         } else if is("content-type") {
-            request.grpc = text::is_grpc(header.value);
+            request.grpc = Media::of(header.value) == Media::Grpc;
         }
     }
     let length = match request.content_length {
@@ -389,9 +387,12 @@ fn response(head: &httparse::Response<'_, '_>, whole: bool) -> (Response, Length
         retry_after: false,
         body_bytes: None,
         refusal: None,
+        form: Form::Other,
         gap: false,
     };
     let mut chunked = false;
+    let mut media = None;
+    let mut packed = None;
     for header in head.headers.iter() {
         let is = |name: &str| header.name.eq_ignore_ascii_case(name);
         if is("content-length") {
@@ -400,8 +401,20 @@ fn response(head: &httparse::Response<'_, '_>, whole: bool) -> (Response, Length
             chunked = true;
         } else if is("retry-after") {
             response.retry_after = true;
+        } else if is("content-type") {
+            media = Some(Media::of(header.value));
+        } else if is("content-encoding") {
+            packed = Some(text::is_packed(header.value));
         }
     }
+    response.form = match (media, packed.unwrap_or(!whole)) {
+        (Some(Media::Protobuf), false) => Form::Protobuf,
+        (Some(Media::Protobuf), true) => Form::PackedProtobuf,
+        (Some(Media::Json), false) => Form::Json,
+        (Some(Media::Json), true) => Form::PackedJson,
+        (None, _) if !whole => Form::PackedJson,
+        _ => Form::Other,
+    };
     if chunked {
         // RFC 9112, 6.3: it overrides a length.
         response.body_bytes = None;

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use super::frames::Frame;
-use super::hpack::{Field, Table};
+use super::hpack::{Field, Name, Table};
+use super::text::Media;
 use super::{Said, exchanges, ingest};
 use crate::model::event::Direction;
-use crate::model::exchange::{Answer, Request, Spoken, TargetForm};
+use crate::model::exchange::{Answer, Form, Request, Spoken, TargetForm};
 use crate::model::time::Mono;
 
 /// Requests that may be unanswered at a time; the oldest is forgotten for another one.
@@ -38,7 +39,10 @@ struct Stream {
 #[derive(Clone, Copy, Debug, Default)]
 struct Head {
     status: Option<u16>,
-    grpc: Option<bool>,
+    media: Option<Media>,
+    packed: Option<bool>,
+    /// Not all of the first block could be read.
+    unclear: bool,
     grpc_status: Option<u32>,
     content_length: Option<u64>,
     retry_after: bool,
@@ -133,7 +137,7 @@ impl Streams {
             Field::Authority(authority) => request.authority = Some(authority),
             Field::UserAgent(agent) => request.user_agent = Some(agent),
             Field::ContentLength(length) => request.content_length = Some(length),
-            Field::Grpc(is) => grpc = Some(is),
+            Field::Media(media) => grpc = Some(media == Media::Grpc),
             Field::Unreadable(_) => unreadable = true,
             _ => {}
         });
@@ -150,7 +154,7 @@ impl Streams {
         if let Some(path) = &request.path {
             request.ingest = ingest::ingest(request.method.as_deref(), path);
             let kept = ingest::without_key(path);
-            if kept.len() != path.len() {
+            if *kept != **path {
                 request.path = Some(Arc::from(kept));
             }
         }
@@ -178,14 +182,18 @@ impl Streams {
     /// A head of the server, or trailers.
     fn head(&mut self, at: Mono, id: u32, end: bool, block: &[u8], whole: bool, out: &mut Vec<Said>) {
         let mut head = Head::default();
-        self.received.decode(block, whole, |field| match field {
+        let mut unclear = false;
+        let complete = self.received.decode(block, whole, |field| match field {
             Field::Status(status) => head.status = Some(status),
-            Field::Grpc(is) => head.grpc = Some(is),
+            Field::Media(media) => head.media = Some(media),
+            Field::Packed(is) => head.packed = Some(is),
             Field::GrpcStatus(status) => head.grpc_status = Some(status),
             Field::ContentLength(length) => head.content_length = Some(length),
             Field::RetryAfter => head.retry_after = true,
+            Field::Unreadable(Name::Unknown | Name::ContentType | Name::Encoding) => unclear = true,
             _ => {}
         });
+        head.unclear = unclear || !complete;
         // An interim answer (RFC 9113, 8.1).
         if !end && head.status.is_some_and(|status| (100..200).contains(&status)) {
             return;
@@ -196,7 +204,10 @@ impl Streams {
         let first = stream.answer.is_none();
         let known = stream.answer.get_or_insert_default();
         known.status = known.status.or(head.status);
-        known.grpc = known.grpc.or(head.grpc);
+        known.media = known.media.or(head.media);
+        known.packed = known.packed.or(head.packed);
+        // Trailers say nothing of the message.
+        known.unclear |= first && (head.unclear || stream.blurred);
         known.grpc_status = head.grpc_status.or(known.grpc_status);
         known.content_length = known.content_length.or(head.content_length);
         known.retry_after |= head.retry_after;
@@ -205,7 +216,7 @@ impl Streams {
         let grpc = if head.grpc_status.is_some() {
             Some(true)
         } else {
-            stream.grpc.or(known.grpc)
+            stream.grpc.or(known.media.map(|media| media == Media::Grpc))
         };
         let answer = match (grpc, known.status) {
             (Some(true), _) if known.grpc_status.is_some() && end => Some(stream.by_status(known)),
@@ -219,7 +230,7 @@ impl Streams {
             }
             (Some(false), None) => None,
             _ if !end => None,
-            _ => stream.by_frames(first),
+            _ => stream.by_frames(known, first),
         };
         if let Some(answer) = answer {
             if let Some(stream) = self.take(id) {
@@ -256,18 +267,42 @@ impl Streams {
     }
 }
 
+impl Head {
+    /// How gRPC's messages are written.
+    fn message(self) -> Form {
+        if self.packed.unwrap_or(self.unclear) {
+            Form::PackedProtobuf
+        } else {
+            Form::Protobuf
+        }
+    }
+
+    /// How the body of any other answer is.
+    fn body(self) -> Form {
+        match (self.media, self.packed.unwrap_or(self.unclear)) {
+            (Some(Media::Protobuf), false) => Form::Protobuf,
+            (Some(Media::Protobuf), true) => Form::PackedProtobuf,
+            (Some(Media::Json), false) => Form::Json,
+            (Some(Media::Json), true) => Form::PackedJson,
+            (None, _) if self.unclear => Form::PackedJson,
+            _ => Form::Other,
+        }
+    }
+}
+
 impl Stream {
     fn by_status(&self, known: Head) -> Answer {
         Answer::Grpc {
             status: known.grpc_status,
             failed: known.grpc_status != Some(0),
             data_bytes: self.data_bytes,
+            form: known.message(),
         }
     }
 
     /// What the frames alone tell at the end of a stream: HEADERS, DATA, HEADERS is a success, and an end without DATA
     /// an error. Nothing, when one of them may have been missed.
-    fn by_frames(&self, first: bool) -> Option<Answer> {
+    fn by_frames(&self, known: Head, first: bool) -> Option<Answer> {
         let failed = !self.data;
         if self.blurred && (failed || first) {
             return None;
@@ -276,6 +311,7 @@ impl Stream {
             status: None,
             failed,
             data_bytes: self.data_bytes,
+            form: known.message(),
         })
     }
 
@@ -287,6 +323,7 @@ impl Stream {
             body_bytes: known
                 .content_length
                 .or((end && !self.blurred).then_some(self.data_bytes)),
+            form: known.body(),
         }
     }
 

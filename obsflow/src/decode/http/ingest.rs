@@ -1,6 +1,9 @@
 //! Which paths telemetry is sent to.
 
+use std::borrow::Cow;
+
 use crate::model::exchange::{Dialect, Ingest, Signal};
+use crate::model::path::without_keys;
 
 /// How much of a path an entry of [`PATHS`] is about.
 #[derive(Clone, Copy)]
@@ -102,12 +105,12 @@ pub(super) fn ingest(method: Option<&str>, path: &str) -> Option<Ingest> {
     })
 }
 
-/// The part of a path that is kept: Faro's collector has the application's key in it.
-pub(super) fn without_key(path: &str) -> &str {
+/// What is kept of a path: Faro's collector has the application's key in it, others a token.
+pub(super) fn without_key(path: &str) -> Cow<'_, str> {
     if path.starts_with("/collect/") {
-        "/collect"
+        Cow::Borrowed("/collect")
     } else {
-        path
+        without_keys(path)
     }
 }
 
@@ -197,5 +200,7 @@ mod tests {
     fn an_applications_key_is_cut_off() {
         assert_eq!(without_key("/collect/0123456789abcdef"), "/collect");
         assert_eq!(without_key("/v1/traces"), "/v1/traces");
+        let token = "/receiver/v1/otlp/ZaVnC4dhaV1GcMkZ0bRNmWkZm9ARbxy3/v1/traces";
+        assert_eq!(without_key(token), "/receiver/v1/otlp/~key/v1/traces");
     }
 }

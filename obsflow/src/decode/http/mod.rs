@@ -366,6 +366,7 @@ impl Conversation {
             retry_after,
             body_bytes,
             refusal,
+            form,
             gap: _,
         } = response;
         match &mut self.talk {
@@ -387,6 +388,7 @@ impl Conversation {
                         refusal,
                         retry_after,
                         body_bytes,
+                        form,
                     };
                     exchanges::say(request, at, answer, out);
                 }

@@ -4,7 +4,7 @@ use httlib_hpack::Encoder;
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::exchange::{Dialect, Ingest, Signal, TlsOutcome};
+use crate::model::exchange::{Dialect, Form, Ingest, Signal, TlsOutcome};
 
 use Direction::{Egress, Ingress};
 
@@ -86,6 +86,7 @@ fn http(status: u16, body_bytes: Option<u64>) -> Answer {
         refusal: None,
         retry_after: false,
         body_bytes,
+        form: Form::Other,
     }
 }
 
@@ -264,6 +265,7 @@ fn grpc_over_one_connection() {
             status,
             failed,
             data_bytes,
+            ..
         } = *answer
         else {
             panic!("{answer:?}")
@@ -307,6 +309,8 @@ fn joined_late_frames_tell_success_from_failure() {
         status,
         failed,
         data_bytes,
+        // How they are written was missed.
+        form: Form::PackedProtobuf,
     };
     assert_eq!(
         answers(&said),
@@ -458,10 +462,134 @@ fn plain_http2_and_proxies_answer_with_a_status() {
                 status: 503,
                 refusal: None,
                 retry_after: true,
-                body_bytes: None
+                body_bytes: None,
+                form: Form::Other
             }
         ]
     );
+}
+
+/// What a receiver answers that takes everything, in the encodings it may answer in, is no partial success; what is longer is.
+#[test]
+fn an_answer_is_partial_by_what_its_form_lets_it_be() {
+    let (mut client, mut server) = (Peer::new(), Peer::new());
+    let mut answer = |stream: u32, encoding: Option<&str>, bytes: usize| {
+        let mut fields = vec![(":status", "200"), ("content-type", "application/grpc")];
+        fields.extend(encoding.map(|encoding| ("grpc-encoding", encoding)));
+        let head = server.block(&fields);
+        let trailers = server.block(&[("grpc-status", "0")]);
+        let message = vec![1; 5 + bytes];
+        [
+            frame(1, 4, stream, &head),
+            frame(0, 0, stream, &message),
+            frame(1, 5, stream, &trailers),
+        ]
+        .concat()
+    };
+    // Encoding, bytes of the message, partial. The Collector's answer to traces is 2 bytes, and 26 with Go's gzip.
+    let table = [
+        (None, 0, false),
+        (None, 2, false),
+        (None, 26, true),
+        (Some("identity"), 2, false),
+        (Some("identity"), 26, true),
+        (Some("gzip"), 26, false),
+        (Some("gzip"), 75, true),
+        (Some("zstd"), 15, false),
+    ];
+    let mut parts = vec![
+        (Ingress, SETTINGS.to_vec()),
+        (Egress, [PREFACE, SETTINGS].concat()),
+    ];
+    for (n, (encoding, bytes, _)) in table.iter().enumerate() {
+        let stream = 2 * u32::try_from(n).unwrap() + 1;
+        parts.push((Egress, client.ask(stream, EXPORT)));
+        parts.push((Ingress, answer(stream, *encoding, *bytes)));
+    }
+    let parts: Vec<(Direction, &[u8])> = parts.iter().map(|(d, bytes)| (*d, &bytes[..])).collect();
+    let said = play(&parts, None);
+    assert_eq!(partials(&said), table.map(|(.., partial)| partial));
+}
+
+fn partials(said: &[Said]) -> Vec<bool> {
+    said.iter()
+        .filter_map(|said| match said {
+            Said::Exchange(exchange) => Some(exchange.partial()),
+            _ => None,
+        })
+        .collect()
+}
+
+#[test]
+fn over_http_too() {
+    // Headers, bytes of the body, partial.
+    let table = [
+        ("Content-Type: application/x-protobuf", 2, false),
+        ("Content-Type: application/x-protobuf", 3, true),
+        (
+            "Content-Type: application/x-protobuf\r\nContent-Encoding: gzip",
+            26,
+            false,
+        ),
+        (
+            "Content-Type: application/x-protobuf\r\nContent-Encoding: gzip",
+            90,
+            true,
+        ),
+        (
+            "Content-Type: application/x-protobuf\r\nContent-Encoding: identity",
+            26,
+            true,
+        ),
+        // {"partialSuccess":{}}, and the same pretty-printed.
+        ("Content-Type: application/json", 21, false),
+        ("Content-Type: application/json", 27, false),
+        // {"partialSuccess":{"rejectedSpans":1}}
+        ("Content-Type: application/json; charset=utf-8", 38, true),
+        (
+            "Content-Type: application/json\r\nContent-Encoding: gzip",
+            44,
+            false,
+        ),
+        (
+            "Content-Type: application/json\r\nContent-Encoding: gzip",
+            80,
+            true,
+        ),
+        ("Content-Type: text/plain", 40, false),
+        ("Server: nginx", 40, false),
+    ];
+    for (headers, bytes, partial) in table {
+        let answer = format!(
+            "HTTP/1.1 200 OK\r\n{headers}\r\nContent-Length: {bytes}\r\n\r\n{}",
+            "x".repeat(bytes)
+        );
+        let said = play(&[(Egress, POST), (Ingress, answer.as_bytes())], None);
+        assert_eq!(partials(&said), [partial], "{headers} {bytes}");
+        let (mut client, mut server) = (Peer::new(), Peer::new());
+        let ask = client.block(&[
+            (":method", "POST"),
+            (":path", "/v1/traces"),
+            ("content-type", "application/json"),
+        ]);
+        let ask = [PREFACE, SETTINGS, &frame(1, 5, 1, &ask)].concat();
+        let headers: Vec<(String, &str)> = headers
+            .split("\r\n")
+            .filter_map(|line| line.split_once(": "))
+            .map(|(name, value)| (name.to_lowercase(), value))
+            .collect();
+        let mut fields = vec![(":status", "200")];
+        fields.extend(headers.iter().map(|(name, value)| (name.as_str(), *value)));
+        let head = server.block(&fields);
+        let answer = [
+            SETTINGS.to_vec(),
+            frame(1, 4, 1, &head),
+            frame(0, 1, 1, &vec![1; bytes]),
+        ]
+        .concat();
+        let said = play(&[(Egress, &ask), (Ingress, &answer)], None);
+        assert_eq!(partials(&said), [partial], "HTTP/2 {fields:?} {bytes}");
+    }
 }
 
 #[test]

@@ -81,14 +81,47 @@ pub(super) fn number<T: std::str::FromStr>(raw: &[u8]) -> Option<T> {
     std::str::from_utf8(raw).ok().filter(|_| fit)?.parse().ok()
 }
 
-/// Whether a `Content-Type` is gRPC's.
-pub(super) fn is_grpc(content_type: &[u8]) -> bool {
-    const GRPC: &[u8] = b"application/grpc";
-    content_type
-        .get(..GRPC.len())
-        .is_some_and(|begin| begin.eq_ignore_ascii_case(GRPC))
+/// What a `Content-Type` says, as far as it matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Media {
+    /// `application/grpc` and what follows a `+`.
+    Grpc,
+    /// `application/x-protobuf`, `application/protobuf`.
+    Protobuf,
+    /// `application/json`.
+    Json,
+    Other,
+}
+
+impl Media {
+    /// Of a `Content-Type`.
+    pub(super) fn of(content_type: &[u8]) -> Self {
+        const GRPC: &[u8] = b"application/grpc";
+        let end = content_type.iter().position(|byte| *byte == b';');
+        let media = content_type.get(..end.unwrap_or(content_type.len()));
+        let media = media.unwrap_or_default().trim_ascii();
+        let is = |name: &[u8]| media.eq_ignore_ascii_case(name);
         // `application/grpc-web` is another protocol, over plain requests.
-        && content_type.get(GRPC.len()) != Some(&b'-')
+        if media
+            .get(..GRPC.len())
+            .is_some_and(|begin| begin.eq_ignore_ascii_case(GRPC))
+            && media.get(GRPC.len()) != Some(&b'-')
+        {
+            Self::Grpc
+        } else if is(b"application/x-protobuf") || is(b"application/protobuf") {
+            Self::Protobuf
+        } else if is(b"application/json") {
+            Self::Json
+        } else {
+            Self::Other
+        }
+    }
+}
+
+/// Whether a `Content-Encoding` or `grpc-encoding` changes the length of what it is said of.
+pub(super) fn is_packed(encoding: &[u8]) -> bool {
+    let encoding = encoding.trim_ascii();
+    !encoding.is_empty() && !encoding.eq_ignore_ascii_case(b"identity")
 }
 
 #[cfg(test)]
@@ -113,7 +146,22 @@ mod tests {
         assert_eq!(number::<u64>(b"237"), Some(237));
         assert_eq!(number::<u64>(b"-1"), None);
         assert_eq!(number::<u16>(b"99999"), None);
-        assert!(is_grpc(b"application/grpc+proto") && is_grpc(b"Application/gRPC"));
-        assert!(!is_grpc(b"application/grpc-web+proto") && !is_grpc(b"application/json"));
+    }
+
+    #[test]
+    fn media_types_and_encodings() {
+        for (text, media) in [
+            (&b"application/grpc+proto"[..], Media::Grpc),
+            (b"Application/gRPC", Media::Grpc),
+            (b"application/grpc-web+proto", Media::Other),
+            (b"application/json; charset=utf-8", Media::Json),
+            (b"application/x-protobuf", Media::Protobuf),
+            (b"application/x-protobuffer", Media::Other),
+            (b"text/plain", Media::Other),
+        ] {
+            assert_eq!(Media::of(text), media, "{}", text.escape_ascii());
+        }
+        assert!(is_packed(b"gzip") && is_packed(b"zstd"));
+        assert!(!is_packed(b"identity") && !is_packed(b"Identity") && !is_packed(b""));
     }
 }

@@ -36,7 +36,13 @@ fn fires(case: &Case<'_>) -> Option<Finding> {
     let began = failed
         .iter()
         .map(|address| address.seen.first)
-        .chain(to.connects.pending.iter().map(|pending| pending.began))
+        .chain(
+            to.connects
+                .pending
+                .iter()
+                .filter(|p| case.is_under_way(p))
+                .map(|pending| pending.began),
+        )
         .min()
         .unwrap_or(Mono(0));
     Some(Finding::new(VerdictId::Blackholed, Rung::Connected, began))

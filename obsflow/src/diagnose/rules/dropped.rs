@@ -82,7 +82,7 @@ fn stuck<'a>(case: &Case<'a>) -> Option<&'a Pending> {
     to.connects
         .pending
         .iter()
-        .find(|pending| pending.drops.count >= DROPPED_SYNS)
+        .find(|pending| pending.drops.count >= DROPPED_SYNS && case.is_under_way(pending))
 }
 
 fn dropped_attempt(case: &Case<'_>) -> Option<Finding> {

@@ -1,6 +1,6 @@
 //! `healthy`, `idle`, `unknown`: nothing fails.
 
-use super::{Finding, Rule};
+use super::{Finding, Rule, silent};
 use crate::diagnose::evidence::Told;
 use crate::diagnose::exporter::Destination;
 use crate::model::expectation::{Misconfiguration, Setting, is_local_socket};
@@ -44,7 +44,10 @@ pub(super) const IDLE: Rule = Rule {
     id: VerdictId::Idle,
     fires: |case| {
         let since = case.watched_since();
-        if case.now.since(since) < case.window() {
+        if case.now.since(case.quiet_since()) < case.window() {
+            return None;
+        }
+        if silent::may_go_unseen(case) {
             return None;
         }
         let accepted = &case.exporter.accepted;
@@ -98,6 +101,9 @@ pub(super) const UNKNOWN: Rule = Rule {
             }
             Some(to) if to.connects.attempts.any() => "an attempt to connect without an outcome yet",
             Some(to) if to.dns.searches.any() => "a look-up, and no attempt to connect yet",
+            Some(_) if case.node.blind.drops && silent::may_go_unseen(case) => {
+                "nothing of it on the wire, and packets that this node drops are not seen"
+            }
             Some(_) => "nothing of it on the wire yet",
         };
         told.fact("missing", format!("{missing}; watched for {watched}"));

@@ -33,10 +33,11 @@ use crate::model::verdict::{Rung, VerdictId};
 
 use super::Node;
 use super::evidence::Told;
-use super::exporter::{Address, Container, Destination, Exporter, Failed};
+use super::exporter::{Address, Container, Destination, Exporter, Failed, Pending};
 use super::facts::Facts;
 use super::observe::STUCK;
 use super::services;
+pub(super) use unreachable::NO_LOCAL_PORT;
 
 /// Everything a rule may look at.
 #[derive(Clone, Copy)]
@@ -150,12 +151,22 @@ const UNANSWERED_ATTEMPTS: u32 = 2;
 
 impl Case<'_> {
     /// Whether a connection that its exports are taken on is open: what fails beside it does not concern this exporter.
+    ///
+    /// Its end may be among what was lost: then it is open as long as nothing failed since its last success.
     pub(super) fn is_carried(&self) -> bool {
         let accepted = &self.exporter.accepted;
-        if accepted.requests.any() || accepted.ok.any() {
-            return accepted.on != 0;
-        }
-        self.to.is_some_and(|to| to.tls.on != 0)
+        let (on, last) = if accepted.requests.any() || accepted.ok.any() {
+            (accepted.on, accepted.ok.last)
+        } else {
+            let Some(to) = self.to else { return false };
+            (to.tls.on, to.tls.ok.last.max(to.traffic.down.last))
+        };
+        on != 0 && (!self.may_have_missed(last) || self.to.is_none_or(|to| to.failed_last() < Some(last)))
+    }
+
+    /// Whether something that happened since then may have been lost.
+    pub(super) fn may_have_missed(&self, since: Mono) -> bool {
+        self.node.lost.last().is_some_and(|lost| lost > since)
     }
 
     /// How every address of the last attempt failed; `None` while one of them is still being tried, or none was.
@@ -185,7 +196,7 @@ impl Case<'_> {
         self.to.is_some_and(|to| {
             to.connects.pending.iter().any(|pending| {
                 pending.syn_retransmits < UNANSWERED_SYNS
-                    && self.now.since(pending.began) < LONGEST_CONNECT
+                    && self.is_under_way(pending)
                     && !to.connects.failed.iter().any(|address| address.ip == pending.ip)
             })
         })
@@ -199,7 +210,7 @@ impl Case<'_> {
                     .connects
                     .pending
                     .iter()
-                    .any(|pending| pending.syn_retransmits >= UNANSWERED_SYNS)
+                    .any(|pending| pending.syn_retransmits >= UNANSWERED_SYNS && self.is_under_way(pending))
         })
     }
 
@@ -222,6 +233,16 @@ impl Case<'_> {
         })
     }
 
+    /// Whether an attempt may still be under way.
+    pub(super) fn is_under_way(&self, pending: &Pending) -> bool {
+        self.now.since(pending.began) < LONGEST_CONNECT
+    }
+
+    /// Whether its next connection is being made, and how that comes out is not known.
+    pub(super) fn is_attempting(&self) -> bool {
+        !self.is_carried() && self.is_trying_another()
+    }
+
     /// Whether the exporter sends again and again whatever happens: metrics, as long as there are instruments.
     pub(super) fn is_periodic(&self) -> bool {
         self.exporter.signal == Some(Signal::Metrics)
@@ -230,6 +251,16 @@ impl Case<'_> {
     /// How long its container may be silent from its start on.
     pub(super) fn window(&self) -> Duration {
         silent::window(self.container, self.node.silence)
+    }
+
+    /// Since when nothing can have been missed of a container that nothing was seen of: a loss begins the time anew, for
+    /// those that are not called silent already.
+    pub(super) fn quiet_since(&self) -> Mono {
+        let lost = match self.exporter.held.verdict {
+            Some(VerdictId::Silent) => None,
+            _ => self.node.lost.last(),
+        };
+        self.watched_since().max(lost.unwrap_or_default())
     }
 
     /// Since when it could have been seen.
@@ -280,6 +311,7 @@ pub(super) fn tell_connects(case: &Case<'_>, told: &mut Told) {
             Failed::Refused => "refused (RST)".to_owned(),
             Failed::NoEndpoints => "rejected by ICMP or a REJECT rule".to_owned(),
             Failed::Unreachable => "cannot be reached".to_owned(),
+            Failed::Local => "connect(2) failed on this machine".to_owned(),
             Failed::Unanswered if address.syn_retransmits > 0 => {
                 format!("no answer to {} SYNs", address.syn_retransmits + 1)
             }

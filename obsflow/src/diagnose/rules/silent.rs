@@ -7,10 +7,11 @@
 use std::time::Duration;
 
 use super::{Case, Finding, Rule};
+use crate::diagnose::Senders;
 use crate::diagnose::evidence::Told;
 use crate::diagnose::exporter::{Container, Exporter};
 use crate::model::exchange::Signal;
-use crate::model::expectation::{SenderProof, Setting, Source};
+use crate::model::expectation::{Host, SenderProof, Setting, Source};
 use crate::model::time::Mono;
 use crate::model::verdict::{Rung, VerdictId};
 
@@ -18,8 +19,13 @@ pub(super) const STOPPED: Rule = Rule {
     id: VerdictId::Stopped,
     fires: |case| {
         let last = last_sent(case)?;
-        let quiet = case.now.since(last.max(case.node.watching_since));
-        if quiet < stop_window(case)? || is_lossy(case, last) || is_blind(case) {
+        // What was lost may have been of it: the time begins anew. What is called so already has not sent since either.
+        let lost = match case.exporter.held.verdict {
+            Some(VerdictId::Stopped) => None,
+            _ => case.node.lost.last(),
+        };
+        let since = last.max(case.node.watching_since).max(lost.unwrap_or_default());
+        if case.now.since(since) < stop_window(case)? || is_blind(case) {
             return None;
         }
         Some(Finding::new(VerdictId::Stopped, Rung::Configured, last))
@@ -47,7 +53,7 @@ pub(super) const STOPPED: Rule = Rule {
 
 pub(super) const SILENT: Rule = Rule {
     id: VerdictId::Silent,
-    fires: silent,
+    fires: |case| silent(case).filter(|_| !is_blind(case)),
     tells: |case, told| {
         let container = case.container;
         told.fact(
@@ -60,7 +66,7 @@ pub(super) const SILENT: Rule = Rule {
         for proof in &container.proofs {
             told.fact("sender", format!("it can send: {proof}"));
         }
-        if let Some((count, last)) = siblings(case) {
+        if let Some(Senders { count, last, .. }) = siblings(case) {
             told.lines.push(crate::model::verdict::Evidence {
                 kind: "sender",
                 text: format!("{count} of its replicas on this node send").into(),
@@ -97,10 +103,11 @@ pub(super) const SILENT: Rule = Rule {
     },
 };
 
-/// How long programs that are watched from their start may take to come up, beside their intervals. With a second until
-/// the next tick, silence is said within two intervals and 5 s of exec. Programs with short intervals that take longer to
-/// come up are called silent until they send; in a container's first minute that is `starting`, and raises nothing.
+/// How long programs that are watched from their start, and seen to work, may take to export, beside their intervals. With a
+/// second until the next tick, silence is said within two intervals and 5 s of exec.
 const START_UP: Duration = Duration::from_secs(4);
+/// How long a program that was not seen to do anything so far may need to come up: a virtual machine with an agent.
+const COMING_UP: Duration = Duration::from_secs(30);
 /// Shortest rest of one that sent before that counts as its end.
 const REST: Duration = Duration::from_secs(15);
 /// Requests after which something like a rhythm is known.
@@ -131,13 +138,19 @@ fn is_on(exporter: &Exporter) -> bool {
     exporter.setting == Setting::On && !exporter.is_split
 }
 
-fn is_blind(case: &Case<'_>) -> bool {
-    case.node.blind.tcp || case.node.blind.dns
+/// Whether it would be silent, and what it does may go unseen on this node: then it is not at rest, either.
+pub(super) fn may_go_unseen(case: &Case<'_>) -> bool {
+    is_blind(case) && silent(case).is_some()
 }
 
-/// Whether something that happened since then may have been lost.
-fn is_lossy(case: &Case<'_>, since: Mono) -> bool {
-    case.node.lost.last().is_some_and(|lost| lost > since)
+/// With DNS dropped locally no packet leaves at all: only the drop tells.
+fn is_blind(case: &Case<'_>) -> bool {
+    let blind = case.node.blind;
+    let asks = || {
+        case.to
+            .is_some_and(|to| matches!(to.host, Host::Name(_)) && !to.dns.searches.any())
+    };
+    blind.tcp || blind.dns || blind.drops && asks()
 }
 
 fn last_sent(case: &Case<'_>) -> Option<Mono> {
@@ -178,8 +191,8 @@ fn stop_window(case: &Case<'_>) -> Option<Duration> {
     (working && rhythm).then(|| case.node.silence.max(accepted.gap * 3).max(interval * 2))
 }
 
-/// How many of its replicas send, and when the last of them did.
-pub(super) fn siblings(case: &Case<'_>) -> Option<(u32, Mono)> {
+/// Its replicas that send.
+pub(super) fn siblings(case: &Case<'_>) -> Option<Senders> {
     case.node
         .senders
         .get(&case.container.family)
@@ -189,10 +202,14 @@ pub(super) fn siblings(case: &Case<'_>) -> Option<(u32, Mono)> {
 
 /// How long a container may be silent from its start on.
 pub(super) fn window(container: &Container, silence: Duration) -> Duration {
-    if container.from_exec {
-        intervals(container) + START_UP
+    if !container.from_exec {
+        return intervals(container).max(silence);
+    }
+    let window = intervals(container) + START_UP;
+    if container.work.any() || container.served.is_some() {
+        window
     } else {
-        intervals(container).max(silence)
+        window.max(COMING_UP)
     }
 }
 
@@ -218,18 +235,21 @@ fn working_window(container: &Container, silence: Duration) -> Duration {
 
 fn silent(case: &Case<'_>) -> Option<Finding> {
     let container = case.container;
-    if !is_on(case.exporter) || case.exporter.endpoint.is_none() || is_blind(case) {
+    if !is_on(case.exporter) || case.exporter.endpoint.is_none() {
         return None;
     }
     if container.destinations.iter().any(|to| to.wire.any()) {
         return None;
     }
     let since = case.watched_since();
-    if is_lossy(case, since) || case.now.since(since) < window(container, case.node.silence) {
+    let quiet = case.now.since(case.quiet_since());
+    if quiet < window(container, case.node.silence) {
         return None;
     }
     // Somebody like it sends, it did so itself, or a person says that it does: then even metrics are expected.
-    let certain = siblings(case).is_some()
+    // Replicas must have sent for as long: work comes to one before it comes to the others.
+    let window = window(container, case.node.silence);
+    let certain = siblings(case).is_some_and(|senders| case.now.since(senders.first) >= window)
         || case.exporter.sent_before.is_some()
         || container.proofs.contains(&SenderProof::Configured);
     if certain {
@@ -242,7 +262,7 @@ fn silent(case: &Case<'_>) -> Option<Finding> {
     if container.proofs.is_empty() || !more_than_metrics || is_only_built_in(case) {
         return None;
     }
-    let at_work = match (container.served, container.can_tell_served) {
+    let at_work = match (container.served, container.accepts.is_some()) {
         (Some(served), _) => case.now.since(served) >= working_window(container, case.node.silence),
         (None, true) => container.work.count >= 3,
         (None, false) => true,

@@ -111,18 +111,18 @@ fn gone<'a>(case: &Case<'a>) -> Option<Stale<'a>> {
 
 fn tell_waiting(case: &Case<'_>, told: &mut Told) {
     let accepted = &case.exporter.accepted;
-    let timeout = Told::duration(case.exporter.timeout);
+    // A time-out that nothing tells is none to name.
+    let after = match case.exporter.is_timeout_guessed {
+        true => String::new(),
+        false => format!(" after {}", Told::duration(case.exporter.timeout)),
+    };
     if accepted.unanswered.any() {
         let how = if accepted.cancelled > 0 {
             "given up by the exporter (RST_STREAM)"
         } else {
             "not answered"
         };
-        told.seen(
-            "request",
-            format!("requests {how} after {timeout}"),
-            accepted.unanswered,
-        );
+        told.seen("request", format!("requests {how}{after}"), accepted.unanswered);
     }
     if let Some(oldest) = accepted.waiting.iter().map(|waiting| waiting.at).min() {
         let waits = Told::duration(case.now.since(oldest));

@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use super::scene::{Scene, addr, evidence, expectation, grpc, http, ms};
 use crate::model::event::{Direction, Endpoints, TcpInfo};
-use crate::model::exchange::{Alert, Answer, Mismatch, Refusal, Signal, Spoken, Tls, TlsOutcome};
+use crate::model::exchange::{
+    Alert, Answer, Dialect, Form, Mismatch, Refusal, Signal, Spoken, Tls, TlsOutcome,
+};
+use crate::model::expectation::Transport;
 use crate::model::observation::{LookupOutcome, What};
 use crate::model::verdict::{Rung, RungState, Severity, VerdictId};
 
@@ -70,6 +73,7 @@ fn what_a_receiver_says_no_with() {
         refusal: Some(Refusal::WrongPath),
         retry_after: false,
         body_bytes: None,
+        form: Form::Protobuf,
     };
     for (answer, reason) in [
         (http(404), "wrong-path"),
@@ -132,6 +136,7 @@ fn a_longer_answer_is_a_partial_success() {
         refusal: None,
         retry_after: false,
         body_bytes: Some(40),
+        form: Form::Protobuf,
     };
     scene.export_to(cookie, UP, TRACES, answer).after(1000);
     let export = scene.export();
@@ -450,4 +455,135 @@ fn an_ingest_path_makes_an_exporter_and_a_port_alone_does_not() {
         scene.export().endpoint.unwrap().to_string(),
         "http://loki.obs.svc.cluster.local:3100/v1/logs"
     );
+}
+
+/// A Collector's exporter, which nothing configures in words that obsflow reads.
+fn learned(path: &str) -> (Scene, u64) {
+    let mut scene = Scene::empty();
+    scene.expect(Vec::new());
+    let cookie = scene.connect(UP);
+    scene.export_to(cookie, UP, path, http(200)).after(5000);
+    assert_eq!(scene.verdict(), VerdictId::Healthy);
+    (scene, cookie)
+}
+
+#[test]
+fn where_no_time_out_is_known_two_given_up_in_a_row_are_stalled() {
+    for ended in [Answer::Cancelled(8), Answer::ConnectionEnded { rst: false }] {
+        let (mut scene, cookie) = learned(TRACES);
+        for expected in [VerdictId::Healthy, VerdictId::Stalled, VerdictId::Stalled] {
+            let request = scene.ask(cookie, UP, TRACES);
+            scene.after(5000);
+            scene.answer(cookie, UP, request, ended).after(1000);
+            assert_eq!(scene.verdict(), expected, "{ended:?}");
+        }
+        scene.export_to(cookie, UP, TRACES, http(200)).after(5000);
+        assert_eq!(scene.verdict(), VerdictId::Healthy);
+    }
+}
+
+#[test]
+fn where_no_time_out_is_known_one_given_up_between_others_is_nothing() {
+    let (mut scene, cookie) = learned(TRACES);
+    for _ in 0..5 {
+        let request = scene.ask(cookie, UP, TRACES);
+        scene.after(5000);
+        scene
+            .answer(cookie, UP, request, Answer::Cancelled(8))
+            .after(1000);
+        assert_eq!(scene.failures(), []);
+        scene.export_to(cookie, UP, TRACES, http(200)).after(1000);
+    }
+}
+
+#[test]
+fn a_known_time_out_is_not_over_before_its_time() {
+    let (mut scene, cookie) = connected();
+    for _ in 0..3 {
+        let request = scene.ask(cookie, UP, TRACES);
+        scene.after(5000);
+        scene
+            .answer(cookie, UP, request, Answer::Cancelled(8))
+            .after(1000);
+        assert_eq!(scene.failures(), [], "its time-out is 10 s");
+    }
+}
+
+#[test]
+fn remote_write_waits_longer() {
+    let mut scene = Scene::empty();
+    let mut write = expectation("10.100.0.1", 4318, Some(Signal::Metrics));
+    write.timeout = None;
+    if let Some(endpoint) = &mut write.endpoint {
+        endpoint.transport = Transport::Other(Dialect::RemoteWrite);
+    }
+    scene.expect(vec![write]);
+    let cookie = scene.connect(UP);
+    let request = scene.ask(cookie, UP, "/v1/metrics");
+    scene.after(12_000);
+    assert_eq!(scene.failures(), []);
+    scene.answer(cookie, UP, request, http(200)).after(1000);
+    assert_eq!(scene.verdict(), VerdictId::Healthy);
+    scene.ask(cookie, UP, "/v1/metrics");
+    scene.after(32_000);
+    assert_eq!(scene.verdict(), VerdictId::Stalled);
+}
+
+#[test]
+fn a_mismatch_that_was_mended_ends_whatever_the_answer() {
+    for (answer, verdict) in [(http(401), VerdictId::Rejected), (http(200), VerdictId::Healthy)] {
+        let (mut scene, cookie) = connected();
+        let mismatch = Mismatch {
+            client: Spoken::Http2,
+            server: Spoken::Http1,
+            status: Some(400),
+            refusal: None,
+            is_guess: false,
+        };
+        scene.connection(cookie, UP, What::Mismatch(mismatch)).after(1000);
+        assert_eq!(scene.verdict(), VerdictId::ProtocolMismatch);
+        scene.export_to(cookie, UP, TRACES, answer).after(6000);
+        assert_eq!(scene.verdict(), verdict);
+    }
+}
+
+#[test]
+fn a_server_that_says_that_it_wants_tls_is_a_mismatch() {
+    let (mut scene, cookie) = connected();
+    let refusal = Some(Refusal::WantsTls);
+    let mismatch = Mismatch {
+        client: Spoken::Http1,
+        server: Spoken::Http1,
+        status: Some(400),
+        refusal,
+        is_guess: false,
+    };
+    let answer = Answer::Http {
+        status: 400,
+        refusal,
+        retry_after: false,
+        body_bytes: None,
+        form: Form::Other,
+    };
+    scene.connection(cookie, UP, What::Mismatch(mismatch));
+    scene.export_to(cookie, UP, TRACES, answer).after(1000);
+    assert_eq!(scene.verdict(), VerdictId::TlsMismatch);
+}
+
+#[test]
+fn what_came_and_went_and_stays_away_is_critical() {
+    let (mut scene, cookie) = connected();
+    for _ in 0..3 {
+        scene.export_to(cookie, UP, TRACES, http(404)).after(1000);
+        scene.export_to(cookie, UP, TRACES, http(200)).after(1000);
+    }
+    for minute in 0..15 {
+        scene.export_to(cookie, UP, TRACES, http(404)).after(60_000);
+        let expected = if minute < 9 {
+            Severity::Warning
+        } else {
+            Severity::Critical
+        };
+        assert_eq!(scene.export().severity, expected, "{minute}");
+    }
 }

@@ -67,7 +67,12 @@ fn encrypted(scene: &mut Scene, cookie: u64) {
 }
 
 fn counted(scene: &mut Scene, cookie: u64, bytes_acked: u64, bytes_received: u64) {
-    let info = TcpInfo {
+    let info = info(bytes_acked, bytes_received);
+    scene.connection(cookie, UP, What::TcpInfo(Box::new(info)));
+}
+
+fn info(bytes_acked: u64, bytes_received: u64) -> TcpInfo {
+    TcpInfo {
         ends: Endpoints {
             local: addr("10.244.1.5:40000"),
             remote: addr(UP),
@@ -83,8 +88,7 @@ fn counted(scene: &mut Scene, cookie: u64, bytes_acked: u64, bytes_received: u64
         bytes_acked,
         bytes_received,
         not_sent_bytes: 0,
-    };
-    scene.connection(cookie, UP, What::TcpInfo(Box::new(info)));
+    }
 }
 
 #[test]
@@ -120,4 +124,58 @@ fn payload_inside_tls_that_is_answered_is_healthy() {
     assert_eq!(scene.failures(), []);
     scene.after(60_000);
     assert_eq!(scene.failures(), [], "at rest");
+}
+
+/// The record of its end was lost with others: what fails now is not beside an open connection.
+#[test]
+fn a_connection_whose_end_was_lost_hides_nothing() {
+    for is_tls in [false, true] {
+        let (mut scene, cookie) = connected();
+        if is_tls {
+            encrypted(&mut scene, cookie);
+        } else {
+            scene.export_to(cookie, UP, TRACES, http(200));
+        }
+        scene.after(5000);
+        let lost = scene.observation(0, What::Lost { count: 1 });
+        scene.see(&lost);
+        scene.after(5000);
+        assert_eq!(scene.verdict(), VerdictId::Healthy, "nothing failed so far");
+        scene.refused(UP).after(2000);
+        assert_eq!(scene.verdict(), VerdictId::Refused, "{is_tls}");
+    }
+}
+
+#[test]
+fn what_failed_before_a_loss_and_the_last_success_stays_beside_it() {
+    let (mut scene, cookie) = connected();
+    scene.refused(UP).after(1000);
+    scene.export_to(cookie, UP, TRACES, http(200)).after(1000);
+    let lost = scene.observation(0, What::Lost { count: 1 });
+    scene.see(&lost);
+    scene.after(5000);
+    assert_eq!(scene.failures(), []);
+    scene.export_to(cookie, UP, TRACES, http(200)).after(1000);
+    scene.refused(UP).after(5000);
+    assert_eq!(scene.failures(), [], "its connection is open: it was used since");
+}
+
+#[test]
+fn a_connection_with_tls_that_is_stuck_hides_nothing() {
+    let (mut scene, cookie) = connected();
+    encrypted(&mut scene, cookie);
+    scene.after(2000);
+    scene.refused(UP).after(2000);
+    assert_eq!(scene.verdict(), VerdictId::Healthy, "beside an open connection");
+    scene.connection(
+        cookie,
+        UP,
+        What::TcpInfo(Box::new(TcpInfo {
+            backoff: 4,
+            unacked: 3,
+            ..info(900, 3000)
+        })),
+    );
+    scene.refused(UP).after(2000);
+    assert_eq!(scene.verdict(), VerdictId::Refused);
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::scene::{Scene, drop_seen, evidence, expectation, ms};
 use crate::model::event::{Comm, Outcome, Protocol};
+use crate::model::exchange::Signal;
 use crate::model::lifecycle::Step;
 use crate::model::observation::{ConnectFailure, LookupOutcome, What};
 use crate::model::verdict::{Rung, RungState, Severity, VerdictId};
@@ -267,8 +268,8 @@ fn a_dead_collector_is_one_cause() {
     for container in 1..=20 {
         scene.container = container;
         scene.expect(vec![
-            expectation("10.100.0.1", 4318, Some(crate::model::exchange::Signal::Traces)),
-            expectation("10.100.0.1", 4318, Some(crate::model::exchange::Signal::Logs)),
+            expectation("10.100.0.1", 4318, Some(Signal::Traces)),
+            expectation("10.100.0.1", 4318, Some(Signal::Logs)),
         ]);
         scene.refused(UP);
     }
@@ -334,5 +335,81 @@ fn what_was_only_seen_on_the_wire_goes_with_its_cgroup_and_with_its_last_process
             .export_to(cookie + 1, UP, "/v1/traces", super::scene::http(200))
             .after(1000);
         assert_eq!(scene.report().exports, []);
+    }
+}
+
+/// A headless name: one address refuses, and the next attempt goes to another that answers nothing.
+#[test]
+fn a_failure_does_not_end_while_the_next_attempt_is_under_way() {
+    let mut scene = Scene::traces();
+    scene.lookup("otel.obs", LookupOutcome::Resolved, &["10.100.0.1", "10.100.0.2"]);
+    scene.refused(UP).after(3000);
+    assert_eq!(scene.verdict(), VerdictId::Refused);
+    let cookie = scene.attempt("10.100.0.2:4318");
+    scene.after(6000);
+    assert_eq!(scene.verdict(), VerdictId::Refused);
+    assert_eq!(scene.transitions.len(), 1, "{:?}", scene.transitions);
+    let again = What::Retransmit { count: 3, syn: true };
+    scene.connection(cookie, "10.100.0.2:4318", again).after(6000);
+    assert_eq!(scene.verdict(), VerdictId::Blackholed);
+    let opened: Vec<bool> = scene.transitions.iter().map(|t| t.opened).collect();
+    assert_eq!(opened, [true, false, true]);
+}
+
+/// The record of its end was lost.
+#[test]
+fn an_attempt_that_cannot_be_under_way_any_more_says_nothing() {
+    let mut scene = resolved();
+    let cookie = scene.attempt(UP);
+    let again = What::Retransmit { count: 6, syn: true };
+    scene.connection(cookie, UP, again).after(10_000);
+    assert_eq!(scene.verdict(), VerdictId::Blackholed);
+    scene.after(140_000);
+    scene.refused(UP).after(5000);
+    assert_eq!(scene.verdict(), VerdictId::Refused);
+}
+
+#[test]
+fn attempts_older_than_one_that_came_through_are_over() {
+    let mut scene = resolved();
+    let cookie = scene.attempt(UP);
+    let again = What::Retransmit { count: 6, syn: true };
+    scene.connection(cookie, UP, again).after(10_000);
+    let second = scene.connect(UP);
+    scene.close(second, UP, false, 100).after(1000);
+    scene.refused(UP).after(5000);
+    assert_eq!(scene.verdict(), VerdictId::Refused);
+}
+
+/// Without the hook of drops, or with its record lost, the socket's own errno tells.
+#[test]
+fn syns_that_output_denies_are_dropped() {
+    for (errno, verdict) in [(1, VerdictId::Dropped), (0, VerdictId::Blackholed)] {
+        let mut scene = resolved();
+        for _ in 0..2 {
+            let cookie = scene.attempt(UP);
+            scene.after(5000);
+            scene.fail(cookie, UP, Outcome::Dropped, errno).after(1000);
+        }
+        scene.after(5000);
+        assert_eq!(scene.verdict(), verdict, "{errno}");
+    }
+}
+
+#[test]
+fn want_of_local_ports_is_no_want_of_a_way() {
+    for (to, host, reason) in [
+        (UP, "10.100.0.1", "no-local-port"),
+        ("[::1]:4318", "::1", "EADDRNOTAVAIL"),
+    ] {
+        let mut scene = Scene::empty();
+        scene.expect(vec![expectation(host, 4318, Some(Signal::Traces))]);
+        let cookie = scene.attempt(to);
+        scene.fail(cookie, to, Outcome::Failed, 99).after(2000);
+        let export = scene.export();
+        assert_eq!(
+            (export.verdict, export.reason.as_deref()),
+            (VerdictId::Unreachable, Some(reason))
+        );
     }
 }

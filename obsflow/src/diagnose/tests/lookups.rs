@@ -1,7 +1,8 @@
 //! `dns-*` and what they stay quiet on.
 
-use super::scene::{Scene, addr, drop_seen, evidence, workload};
+use super::scene::{Scene, addr, drop_seen, evidence, expectation, http, workload};
 use crate::model::event::Protocol;
+use crate::model::exchange::Signal;
 use crate::model::observation::{LookupOutcome, What};
 use crate::model::verdict::{Rung, RungState, Severity, VerdictId};
 
@@ -145,7 +146,7 @@ fn a_query_dropped_for_an_ordinary_reason_is_one_without_an_answer() {
 #[test]
 fn a_literal_address_is_not_resolved() {
     let mut scene = Scene::empty();
-    scene.expect(vec![super::scene::expectation("10.100.0.1", 4318, None)]);
+    scene.expect(vec![expectation("10.100.0.1", 4318, None)]);
     scene.refused(UP).after(2000);
     let export = scene.export();
     assert_eq!(export.verdict, VerdictId::Refused);
@@ -157,11 +158,7 @@ fn a_literal_address_is_not_resolved() {
 #[test]
 fn a_name_that_differs_by_a_letter_is_offered() {
     let mut scene = Scene::empty();
-    scene.expect(vec![super::scene::expectation(
-        "otel-colector.observability",
-        4318,
-        None,
-    )]);
+    scene.expect(vec![expectation("otel-colector.observability", 4318, None)]);
     let full = "otel-collector.observability.svc.cluster.local";
     scene.container = 2;
     scene.lookup(full, LookupOutcome::Resolved, &["10.96.7.7"]);
@@ -201,4 +198,43 @@ fn an_answer_that_may_be_among_what_was_lost_is_no_timeout() {
     scene.see(&lost);
     scene.after(2000);
     assert_eq!(scene.failures(), [VerdictId::DnsTimeout], "that one stands");
+}
+
+/// `otel` and `otel.obs` of one container: what one finds is not what the other looks for.
+#[test]
+fn a_host_that_is_the_beginning_of_another() {
+    let mut scene = Scene::empty();
+    scene.expect(vec![
+        expectation("otel", 4318, Some(Signal::Traces)),
+        expectation("otel.obs", 4318, Some(Signal::Metrics)),
+    ]);
+    let verdicts = |scene: &Scene| {
+        let of = |signal| {
+            let exports = scene.report().exports;
+            let export = exports.iter().find(|export| export.signal == Some(signal));
+            export.map(|export| export.verdict)
+        };
+        (of(Signal::Traces), of(Signal::Metrics))
+    };
+    scene.lookup("otel", LookupOutcome::NxDomain, &[]);
+    scene.lookup("otel.obs", LookupOutcome::Resolved, &["10.100.0.1"]);
+    let cookie = scene.connect(UP);
+    scene.export_to(cookie, UP, "/v1/metrics", http(200)).after(5000);
+    assert_eq!(
+        verdicts(&scene),
+        (Some(VerdictId::DnsNxdomain), Some(VerdictId::Healthy))
+    );
+    let mut scene = Scene::empty();
+    scene.expect(vec![
+        expectation("otel", 4318, Some(Signal::Traces)),
+        expectation("otel.obs", 4317, Some(Signal::Metrics)),
+    ]);
+    scene.lookup("otel.obs", LookupOutcome::NxDomain, &[]);
+    scene.lookup("otel", LookupOutcome::Resolved, &["10.100.0.1"]);
+    let cookie = scene.connect(UP);
+    scene.export_to(cookie, UP, "/v1/traces", http(200)).after(5000);
+    assert_eq!(
+        verdicts(&scene),
+        (Some(VerdictId::Healthy), Some(VerdictId::DnsNxdomain))
+    );
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::scene::{Scene, adopted, evidence, expectation, http, ms, request, workload};
-use crate::diagnose::{Config, Diagnoser, Facts, facts::ResolvConf};
-use crate::model::exchange::{Answer, Exchange, Signal, TargetForm};
+use crate::diagnose::{Blind, Config, Diagnoser, Facts, facts::ResolvConf};
+use crate::model::exchange::{Answer, Exchange, Form, Signal, TargetForm};
 use crate::model::expectation::{Container, Misconfiguration, SenderProof, Setting, Source};
 use crate::model::observation::{LookupOutcome, What};
 use crate::model::verdict::{Rung, RungState, Severity, VerdictId};
@@ -94,9 +94,26 @@ fn with_short_intervals_it_is_silent_two_of_them_and_five_seconds_after_its_star
     }
     (container.began, container.from_exec) = (ms(0), true);
     scene.expect_container(container);
+    scene.until(3000);
+    scene.lookup("database.shop", LookupOutcome::Resolved, &["10.100.0.7"]);
     scene.until(7000);
     assert_eq!(scene.failures(), [], "programs take a while to come up");
     scene.until(9000);
+    assert_eq!(scene.failures(), [VerdictId::Silent, VerdictId::Silent]);
+}
+
+#[test]
+fn what_was_not_seen_to_do_anything_may_be_coming_up_still() {
+    let mut scene = Scene::empty();
+    let mut container = go(&scene);
+    for expectation in &mut container.expectations {
+        expectation.interval = Duration::from_millis(500);
+    }
+    (container.began, container.from_exec) = (ms(0), true);
+    scene.expect_container(container);
+    scene.until(29_000);
+    assert_eq!(scene.failures(), []);
+    scene.until(31_000);
     assert_eq!(scene.failures(), [VerdictId::Silent, VerdictId::Silent]);
 }
 
@@ -127,7 +144,15 @@ fn metrics_alone_prove_no_silence_unless_replicas_send() {
     scene.container = 2;
     scene.expect(only_metrics());
     let cookie = scene.connect(UP);
-    scene.export_to(cookie, UP, "/v1/metrics", http(200)).after(4000);
+    for _ in 0..16 {
+        assert_eq!(
+            scene.failures(),
+            [],
+            "work comes to one before it comes to the others"
+        );
+        scene.export_to(cookie, UP, "/v1/metrics", http(200)).after(9000);
+    }
+    scene.after(10_000);
     assert_eq!(scene.failures(), [VerdictId::Silent]);
 }
 
@@ -165,18 +190,58 @@ fn anything_on_the_wire_is_no_silence() {
 }
 
 #[test]
-fn with_events_lost_silence_is_not_known() {
+fn with_events_lost_the_time_of_silence_begins_anew() {
     let mut scene = Scene::empty();
     scene.expect_container(go(&scene));
-    scene.after(10_000);
-    let lost = scene.observation(0, What::Lost { count: 1 });
-    scene.see(&lost);
-    scene.until(200_000);
-    assert_eq!(scene.failures(), []);
+    scene.after(100_000);
+    lose(&mut scene);
+    scene.until(240_000);
+    assert_eq!(scene.failures(), [], "it may have sent before 100 s");
+    scene.until(252_000);
+    assert_eq!(scene.failures(), [VerdictId::Silent, VerdictId::Silent]);
+    // What is lost later does not end it.
+    lose(&mut scene);
+    scene.after(60_000);
+    assert_eq!(scene.failures(), [VerdictId::Silent, VerdictId::Silent]);
+    assert!(scene.transitions.iter().all(|transition| transition.opened));
+    let cookie = scene.connect("10.100.0.9:8428");
+    scene
+        .export_to(cookie, "10.100.0.9:8428", "/v1/metrics", http(200))
+        .after(6000);
+    assert!(!scene.failures().contains(&VerdictId::Silent));
 }
 
-/// A node where this many connections were accepted.
-struct Served(u64);
+fn lose(scene: &mut Scene) {
+    let lost = scene.observation(0, What::Lost { count: 1 });
+    scene.see(&lost);
+}
+
+#[test]
+fn with_events_lost_what_stopped_is_told_later_and_stays() {
+    let mut scene = Scene::empty();
+    scene.expect(vec![expectation("10.100.0.1", 4318, Some(Signal::Metrics))]);
+    let cookie = scene.connect(UP);
+    for _ in 0..5 {
+        scene
+            .export_to(cookie, UP, "/v1/metrics", http(200))
+            .after(60_000);
+    }
+    lose(&mut scene);
+    scene.after(110_000);
+    assert_eq!(scene.failures(), []);
+    scene.after(45_000);
+    assert_eq!(scene.failures(), [VerdictId::Stopped]);
+    lose(&mut scene);
+    scene.after(20_000);
+    assert_eq!(scene.failures(), [VerdictId::Stopped]);
+    assert_eq!(scene.transitions.len(), 1);
+}
+
+/// A node where this many connections are accepted between two looks.
+struct Served {
+    each: f64,
+    sum: std::sync::Mutex<f64>,
+}
 
 impl Facts for Served {
     fn resolv_conf(&self, _: u32) -> Option<ResolvConf> {
@@ -188,25 +253,58 @@ impl Facts for Served {
     }
 
     fn accepted(&self, _: u32) -> Option<u64> {
-        Some(self.0)
+        let mut sum = self.sum.lock().unwrap();
+        *sum += self.each;
+        Some(1000 + *sum as u64)
     }
 }
 
 #[test]
 fn whoever_has_nothing_to_do_is_idle() {
-    for (served, verdict) in [(0, VerdictId::Idle), (12, VerdictId::Silent)] {
+    // Looked at each 2 s: nobody, three probes and a scrape in 10 s, a request a second.
+    for (each, verdict) in [
+        (0.0, VerdictId::Idle),
+        (0.7, VerdictId::Idle),
+        (2.0, VerdictId::Silent),
+    ] {
         let mut scene = Scene::empty();
         let config = Config {
             watching_since: Some(ms(0)),
             ..Config::default()
         };
-        scene.diagnoser = Diagnoser::new(config).with_facts(Box::new(Served(served)));
+        let served = Served {
+            each,
+            sum: std::sync::Mutex::new(0.0),
+        };
+        scene.diagnoser = Diagnoser::new(config).with_facts(Box::new(served));
         scene.expect_container(go(&scene));
         scene.until(160_000);
         assert!(
             scene.report().exports.iter().all(|e| e.verdict == verdict),
-            "{verdict}"
+            "{each} {verdict}"
         );
+    }
+}
+
+/// Where drops are not seen, a name whose look-ups are dropped here looks like silence.
+#[test]
+fn silence_of_a_name_is_unknown_where_drops_are_not_seen() {
+    for (host, verdict) in [
+        ("otel.obs", VerdictId::Unknown),
+        ("10.100.0.1", VerdictId::Silent),
+    ] {
+        let mut scene = Scene::empty();
+        scene.diagnoser = Diagnoser::new(Config {
+            watching_since: Some(ms(0)),
+            blind: Blind {
+                drops: true,
+                ..Blind::default()
+            },
+            ..Config::default()
+        });
+        scene.expect(vec![expectation(host, 4318, Some(Signal::Traces))]);
+        scene.until(200_000);
+        assert_eq!(scene.verdict(), verdict, "{host}");
     }
 }
 
@@ -412,6 +510,7 @@ fn answers_count_by_signal_even_when_requests_were_not_seen() {
             status: None,
             failed: false,
             data_bytes: 5,
+            form: Form::Protobuf,
         },
         took: Duration::from_millis(2),
     };

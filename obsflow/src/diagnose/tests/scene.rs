@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::diagnose::{Config, Diagnoser};
 use crate::model::Lifecycle;
 use crate::model::event::{Endpoints, Outcome, PacketDrop, Protocol};
-use crate::model::exchange::{Answer, Dialect, Exchange, Ingest, Request, Signal, Spoken, TargetForm};
+use crate::model::exchange::{Answer, Dialect, Exchange, Form, Ingest, Request, Signal, Spoken, TargetForm};
 use crate::model::expectation::{
     Container, ContainerKey, Endpoint, Expectation, ExpectationChange, Host, SenderProof, Setting, Source,
     Transport,
@@ -71,7 +71,7 @@ pub(crate) fn expectation(to: &str, port: u16, signal: Option<Signal>) -> Expect
         setting: Setting::On,
         source: Source::Environment("OTEL_EXPORTER_OTLP_ENDPOINT".into()),
         interval: Duration::from_secs(if signal == Some(Signal::Metrics) { 60 } else { 5 }),
-        timeout: Duration::from_secs(10),
+        timeout: Some(Duration::from_secs(10)),
         proxy: None,
     }
 }
@@ -393,6 +393,7 @@ pub(crate) fn http(status: u16) -> Answer {
         refusal: None,
         retry_after: false,
         body_bytes: Some(if status == 200 { 2 } else { 0 }),
+        form: Form::Protobuf,
     }
 }
 
@@ -401,6 +402,7 @@ pub(crate) fn grpc(status: u32) -> Answer {
         status: Some(status),
         failed: status != 0,
         data_bytes: if status == 0 { 5 } else { 0 },
+        form: Form::Protobuf,
     }
 }
 

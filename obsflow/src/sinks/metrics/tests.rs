@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::kernel::counters::Counts;
 use crate::model::event::{Outcome, TcpInfo};
-use crate::model::exchange::{Answer, Dialect, Exchange, Ingest, Request, Signal, Spoken, TargetForm};
+use crate::model::exchange::{Answer, Dialect, Exchange, Form, Ingest, Request, Signal, Spoken, TargetForm};
 use crate::model::lifecycle::Step;
 use crate::model::observation::{ConnectFailure, ConnectionEnd, Lookup, LookupOutcome};
 use crate::model::workload::WorkloadKind;
@@ -169,12 +169,14 @@ fn what_is_observed_is_counted() {
         refusal: None,
         retry_after: false,
         body_bytes: None,
+        form: Form::Protobuf,
     };
     metrics.observe(&seen(&pod, 3, 9, exchange(request.clone(), ok)));
     let unavailable = Answer::Grpc {
         status: Some(14),
         failed: true,
         data_bytes: 0,
+        form: Form::Protobuf,
     };
     metrics.observe(&seen(&pod, 3, 9, exchange(request.clone(), unavailable)));
     // A query is no export.

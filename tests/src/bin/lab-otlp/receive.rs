@@ -1,17 +1,20 @@
 //! The receivers.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{ConnectInfo, State};
-use axum::http::{StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderName, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
+use flate2::Compression;
+use flate2::read::GzDecoder;
+use flate2::write::GzEncoder;
 use opentelemetry_proto::tonic::collector::logs::v1::logs_service_server::{LogsService, LogsServiceServer};
 use opentelemetry_proto::tonic::collector::logs::v1::{ExportLogsServiceRequest, ExportLogsServiceResponse};
 use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::{
@@ -28,6 +31,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
 };
 use prost::Message;
 use serde_json::json;
+use tonic::codec::CompressionEncoding;
 use tonic::{Code, Request, Status};
 
 use crate::answer::{Answer, Orders, Via};
@@ -123,6 +127,7 @@ async fn otlp<S: Signal>(
     State(receiver): State<Receiver>,
     ConnectInfo(Peer(peer)): ConnectInfo<Peer>,
     uri: Uri,
+    headers: HeaderMap,
     body: Bytes,
 ) -> Response {
     let answer = match ordered(&receiver).await {
@@ -130,18 +135,105 @@ async fn otlp<S: Signal>(
         Ok(_) => S::Answer::default(),
         Err(answer) => return answer,
     };
-    match S::decode(body) {
-        Ok(request) => {
-            receiver.write("http", S::NAME, Some(peer), &request.summary());
-            receiver.forward.otlp(&request);
-            (
-                [(header::CONTENT_TYPE, "application/x-protobuf")],
-                answer.encode_to_vec(),
-            )
-                .into_response()
+    let taken = if said(&headers, header::CONTENT_TYPE) == "application/json" {
+        taken_json::<S>(&receiver, peer, &headers, &body)
+    } else {
+        taken::<S>(&receiver, peer, &headers, body, &answer)
+    };
+    taken.unwrap_or_else(|error| (StatusCode::BAD_REQUEST, format!("{uri}: {error:#}")).into_response())
+}
+
+fn taken<S: Signal>(
+    receiver: &Receiver,
+    peer: SocketAddr,
+    headers: &HeaderMap,
+    body: Bytes,
+    answer: &S::Answer,
+) -> Result<Response> {
+    let request = S::decode(&*unpacked(headers, &body)?)?;
+    receiver.write("http", S::NAME, Some(peer), &request.summary());
+    receiver.forward.otlp(&request);
+    packed(headers, "application/x-protobuf", &answer.encode_to_vec())
+}
+
+/// OTLP/JSON, answered as a Collector does.
+fn taken_json<S: Signal>(
+    receiver: &Receiver,
+    peer: SocketAddr,
+    headers: &HeaderMap,
+    body: &Bytes,
+) -> Result<Response> {
+    let text = unpacked(headers, body)?;
+    let request: serde_json::Value = serde_json::from_slice(&text)?;
+    let resource = request
+        .as_object()
+        .and_then(|resources| resources.values().next()?.get(0))
+        .context("an export without a resource")?;
+    let attributes = resource["resource"]["attributes"].as_array();
+    let name = attributes
+        .into_iter()
+        .flatten()
+        .find(|attribute| attribute["key"] == "service.name")
+        .and_then(|attribute| attribute["value"]["stringValue"].as_str());
+    let summary = Summary {
+        service: name.map(str::to_owned),
+        items: 1,
+        bytes: text.len(),
+    };
+    receiver.write("http", S::NAME, Some(peer), &summary);
+    packed(headers, "application/json", br#"{"partialSuccess":{}}"#)
+}
+
+fn said(headers: &HeaderMap, name: HeaderName) -> &str {
+    headers
+        .get(name)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default()
+}
+
+/// A body without its encoding.
+fn unpacked(headers: &HeaderMap, body: &Bytes) -> Result<Vec<u8>> {
+    match said(headers, header::CONTENT_ENCODING) {
+        "" | "identity" => Ok(body.to_vec()),
+        "gzip" => {
+            let mut bytes = Vec::new();
+            GzDecoder::new(&**body).read_to_end(&mut bytes)?;
+            Ok(bytes)
         }
-        Err(error) => (StatusCode::BAD_REQUEST, format!("{uri}: {error}")).into_response(),
+        other => bail!("what is the encoding {other}?"),
     }
+}
+
+/// An answer in the encoding of its request, as proxies in front of receivers make it.
+fn packed(headers: &HeaderMap, media: &'static str, body: &[u8]) -> Result<Response> {
+    if said(headers, header::CONTENT_ENCODING) != "gzip" {
+        return Ok(([(header::CONTENT_TYPE, media)], body.to_vec()).into_response());
+    }
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(body)?;
+    let headers = [(header::CONTENT_TYPE, media), (header::CONTENT_ENCODING, "gzip")];
+    Ok((headers, encoder.finish()?).into_response())
+}
+
+/// grpc-go answers in the encoding of the request, whatever else the client would take.
+fn as_asked(mut request: Request<()>) -> Result<Request<()>, Status> {
+    if request
+        .metadata()
+        .get("grpc-encoding")
+        .is_none_or(|encoding| encoding != "gzip")
+    {
+        request.metadata_mut().remove("grpc-accept-encoding");
+    }
+    Ok(request)
+}
+
+/// A service that reads and writes gzip.
+macro_rules! zipped {
+    ($service:expr) => {
+        $service
+            .accept_compressed(CompressionEncoding::Gzip)
+            .send_compressed(CompressionEncoding::Gzip)
+    };
 }
 
 /// Other ingest protocols: their path and what they answer to a request that they take.
@@ -266,9 +358,10 @@ pub(crate) async fn serve(config: Config) -> Result<()> {
         let incoming = tonic::transport::server::TcpIncoming::bind(address)
             .with_context(|| format!("cannot listen on {address}"))?;
         let server = tonic::transport::Server::builder()
-            .add_service(TraceServiceServer::new(receiver.clone()))
-            .add_service(MetricsServiceServer::new(receiver.clone()))
-            .add_service(LogsServiceServer::new(receiver))
+            .layer(tonic::service::InterceptorLayer::new(as_asked))
+            .add_service(zipped!(TraceServiceServer::new(receiver.clone())))
+            .add_service(zipped!(MetricsServiceServer::new(receiver.clone())))
+            .add_service(zipped!(LogsServiceServer::new(receiver)))
             .serve_with_incoming(incoming);
         servers.spawn(async move { server.await.context("gRPC") });
     }
