@@ -33,6 +33,10 @@ pub struct TlsFiles {
 
 impl Metrics {
     fn new(args: &AgentArgs) -> Result<Option<Self>, ConfigError> {
+        // First: a configuration file's keys are also looked at one by one.
+        if args.metrics == OFF {
+            return Ok(None);
+        }
         let tls = match (&args.metrics_tls_cert, &args.metrics_tls_key) {
             (Some(certificate), Some(key)) => Some(TlsFiles {
                 certificate: certificate.clone(),
@@ -42,9 +46,6 @@ impl Metrics {
             (Some(_), None) => return Err(ConfigError::TlsHalf("--metrics-tls-key")),
             (None, Some(_)) => return Err(ConfigError::TlsHalf("--metrics-tls-cert")),
         };
-        if args.metrics == OFF {
-            return Ok(None);
-        }
         let address = args
             .metrics
             .parse()

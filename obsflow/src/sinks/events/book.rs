@@ -204,9 +204,9 @@ impl Entry {
                 self.not_before = now.after(LATER);
             }
         }
-        // Until then it may come again, as the next of the series.
+        // Until then it may come again, as the next of the series; an end that found no room is still to be said.
         let Some((told, _)) = self.told else { return false };
-        now.since(told.max(closed)) < PAUSE
+        self.ends || now.since(told.max(closed)) < PAUSE
     }
 
     /// The Event for the end, if the pod lives and does well by what the report says.
