@@ -7,7 +7,7 @@
 mod board;
 pub mod cri;
 mod health;
-mod kube;
+pub(crate) mod kube;
 mod names;
 
 use std::path::PathBuf;

@@ -13,17 +13,14 @@ use serde::de::DeserializeOwned;
 
 use super::error::FleetError;
 use super::objects::List;
+use crate::cluster::kube::client::{IN_CLUSTER, innermost, is_proxied, prepare};
 
-/// How long a connection may take to be there.
-const CONNECT: Duration = Duration::from_secs(10);
 /// How long an answer may take.
 const ANSWER: Duration = Duration::from_secs(20);
 /// Objects a page.
 const PAGE: u32 = 500;
 /// More of a kind are not read: no cluster of the size that Kubernetes supports has them.
 const MOST: usize = 300_000;
-/// Set in every container that a kubelet starts.
-const IN_CLUSTER: &str = "KUBERNETES_SERVICE_HOST";
 
 /// A cluster that can be asked.
 #[derive(Clone)]
@@ -65,16 +62,7 @@ impl Access {
     }
 
     fn connect(mut config: Config, context: String) -> Result<Self, FleetError> {
-        config.connect_timeout = Some(CONNECT);
-        if let (Ok(name), Ok(value)) = (
-            "user-agent".parse(),
-            concat!("obsflow/", env!("CARGO_PKG_VERSION")).parse(),
-        ) {
-            config.headers.push((name, value));
-        }
-        // Without one, kube chooses by what is compiled in; another part of this process may have set it already.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
+        let server = prepare(&mut config);
         let namespace = config.default_namespace.as_str().into();
         let client = Client::try_from(config).map_err(|error| FleetError::Kubeconfig {
             path: None,
@@ -194,21 +182,14 @@ async fn from_file(
             });
         }
     };
-    let Some(chosen) = file.contexts.iter().find(|context| context.name == name) else {
+    if !file.contexts.iter().any(|context| context.name == name) {
         return Err(FleetError::Context {
             path: path.map(Path::to_owned),
             known: known(),
             name,
         });
-    };
-    let cluster = chosen.context.as_ref().map(|context| context.cluster.clone());
-    let is_proxied = file
-        .clusters
-        .iter()
-        .filter(|named| Some(&named.name) == cluster.as_ref())
-        .filter_map(|named| named.cluster.as_ref()?.proxy_url.as_deref())
-        .any(|url| !url.is_empty());
-    if is_proxied {
+    }
+    if is_proxied(&file, &name) {
         return Err(FleetError::Kubeconfig {
             path: path.map(Path::to_owned),
             what: format!("the cluster of {name} has a proxy-url, which obsflow does not support"),
@@ -243,15 +224,4 @@ fn unusable(path: Option<&Path>, error: &KubeconfigError) -> FleetError {
         // Parsers draw what they do not understand, on several lines.
         what: what.lines().next().unwrap_or_default().to_owned(),
     }
-}
-
-/// The cause of an error: what is around it says that something failed, which is said already.
-pub(super) fn innermost(error: &dyn std::error::Error) -> String {
-    let mut last = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        last = cause.to_string();
-        next = cause.source();
-    }
-    last
 }

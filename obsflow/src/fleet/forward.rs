@@ -8,9 +8,10 @@ use kube::api::Portforwarder;
 use kube::{Api, Error};
 use tokio::time::timeout;
 
-use super::access::{Access, innermost};
+use super::access::Access;
 use super::plan::Agent;
 use crate::api::{Remote, RemoteError, RemoteReports, Reported};
+use crate::cluster::kube::client::innermost;
 
 /// How long an agent may take to answer, the way to it included.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);

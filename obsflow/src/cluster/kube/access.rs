@@ -2,20 +2,16 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use kube::client::ClientBuilder;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
 use super::super::Config as Asked;
+use super::client::{self, IN_CLUSTER};
 
 /// What every pod of a cluster has, unless it is told otherwise.
 const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
-/// Set in every container that a kubelet starts.
-const IN_CLUSTER: &str = "KUBERNETES_SERVICE_HOST";
-/// How long a connection may take to be there.
-const CONNECT: Duration = Duration::from_secs(10);
 
 /// A kubeconfig that is of no use.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -172,7 +168,8 @@ impl Access {
                     context: context.clone(),
                     ..KubeConfigOptions::default()
                 };
-                let proxied = has_proxy(&kubeconfig, context.as_deref());
+                let chosen = context.as_deref().or(kubeconfig.current_context.as_deref());
+                let proxied = client::is_proxied(&kubeconfig, chosen.unwrap_or_default());
                 let mut config = Config::from_custom_kubeconfig(kubeconfig, &options)
                     .await
                     .map_err(|error| format!("{}: {error}", path.display()))?;
@@ -184,18 +181,9 @@ impl Access {
                 config
             }
         };
-        config.connect_timeout = Some(CONNECT);
         // Requests are tried again here, where it can be seen and said.
         config.default_retry = false;
-        if let (Ok(name), Ok(value)) = (
-            "user-agent".parse(),
-            concat!("obsflow/", env!("CARGO_PKG_VERSION")).parse(),
-        ) {
-            config.headers.push((name, value));
-        }
-        let url = config.cluster_url.to_string().trim_end_matches('/').to_owned();
-        // Another one may be set already; one is needed, and this is the only one there is.
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        let url = client::prepare(&mut config);
         let client = ClientBuilder::try_from(config)
             .map_err(|error| error.to_string())?
             .build();
@@ -206,18 +194,6 @@ impl Access {
             named: self.named,
         })
     }
-}
-
-fn has_proxy(config: &Kubeconfig, context: Option<&str>) -> bool {
-    let name = context.or(config.current_context.as_deref()).unwrap_or_default();
-    let context = config.contexts.iter().find(|context| context.name == name);
-    let cluster = context.and_then(|context| Some(context.context.as_ref()?.cluster.as_str()));
-    config
-        .clusters
-        .iter()
-        .filter(|named| Some(named.name.as_str()) == cluster)
-        .filter_map(|named| named.cluster.as_ref()?.proxy_url.as_deref())
-        .any(|url| !url.is_empty())
 }
 
 /// What a kubelet calls its node when nobody says otherwise: the host's name, trimmed and in small letters

@@ -6,6 +6,7 @@
 
 mod access;
 pub(super) mod addresses;
+pub(crate) mod client;
 mod injection;
 pub(super) mod injector;
 pub(super) mod owners;

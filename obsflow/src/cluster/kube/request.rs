@@ -16,6 +16,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
 use super::access::Api;
+use super::client::innermost;
 use super::resource::What;
 
 /// A page of a list has to be there within this time.
@@ -298,7 +299,7 @@ impl Api {
     fn unreachable(&self, error: &(dyn Error + 'static)) -> ApiError {
         ApiError::Unreachable {
             url: self.url.clone(),
-            why: innermost(error),
+            why: innermost(error).replace('\n', " "),
         }
     }
 }
@@ -357,15 +358,6 @@ impl Events<'_> {
     }
 }
 
-/// The cause at the end of the chain that says something, which the errors around it repeat.
-fn innermost(error: &(dyn Error + 'static)) -> String {
-    let mut error = error;
-    while let Some(source) = error.source() {
-        error = source;
-    }
-    error.to_string().replace('\n', " ")
-}
-
 /// `Retry-After`: seconds, or a date (RFC 9110, 10.2.3).
 fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
     if let Ok(seconds) = value.trim().parse() {
@@ -388,12 +380,5 @@ mod tests {
         for none in ["soon", "-3", "Wed, 21 Oct 2015 07:20:00 GMT"] {
             assert_eq!(retry_after(none, now), None, "{none}");
         }
-    }
-
-    #[test]
-    fn a_cause_is_said_without_its_wrapping() {
-        let io = std::io::Error::new(std::io::ErrorKind::ConnectionRefused, "refused");
-        let wrapped = std::io::Error::other(io);
-        assert_eq!(innermost(&wrapped), "refused");
     }
 }
