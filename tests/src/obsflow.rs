@@ -84,7 +84,7 @@ impl Lab {
         Ok(command)
     }
 
-    /// The cgroup of a node below the mount, as /proc/<pid>/cgroup has it.
+    /// The cgroup of a node below the mount, as `/proc/PID/cgroup` has it.
     ///
     /// # Errors
     /// When there is no such node, or cgroup v2 is mounted nowhere.

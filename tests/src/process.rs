@@ -17,6 +17,16 @@ use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space}
 
 use crate::lab::netns::NetNs;
 
+/// Exit code, stdout and stderr of a command that ends by itself.
+///
+/// # Errors
+/// When it cannot be started.
+pub fn run(mut command: Command) -> Result<(Option<i32>, String, String)> {
+    let ended = command.output().with_context(|| format!("{command:?}"))?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Ok((ended.status.code(), text(&ended.stdout), text(&ended.stderr)))
+}
+
 /// Makes `command` start inside a cgroup and a network namespace, with files of its own in place of the node's.
 ///
 /// # Errors

@@ -1,20 +1,10 @@
 //! Where obsflow cannot begin: one line that says what to do, exit code 1, and nothing else.
 
-use std::process::{Command, Output};
+use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
+use obsflow_tests::process::run;
 use obsflow_tests::{Lab, tool};
-
-/// What the attempt said.
-fn run(mut command: Command) -> Result<(Option<i32>, String, String)> {
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = command.output().with_context(|| format!("{command:?}"))?;
-    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-    Ok((status.code(), text(stdout), text(stderr)))
-}
 
 /// Checks that a command fails with one line that has all these words.
 fn fails(command: Command, words: &[&str]) -> Result<()> {

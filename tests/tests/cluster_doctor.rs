@@ -7,10 +7,11 @@ use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use obsflow_tests::process::run;
 use obsflow_tests::server::kube::objects::{self, set, with};
 use obsflow_tests::server::kube::{Api, Order};
 use obsflow_tests::server::otlp::{self, Collector, Sdk, Transport};
@@ -155,17 +156,6 @@ fn plain(mut command: Command) -> Command {
         .env_remove("KUBERNETES_SERVICE_HOST")
         .env_remove("COLUMNS");
     command
-}
-
-/// Exit code, stdout and stderr of a command that ends by itself.
-fn run(mut command: Command) -> Result<(Option<i32>, String, String)> {
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = command.output().with_context(|| format!("{command:?}"))?;
-    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-    Ok((status.code(), text(stdout), text(stderr)))
 }
 
 fn export(pod: &Pod, host: &str) -> Result<Proc> {

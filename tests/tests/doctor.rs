@@ -2,10 +2,11 @@
 
 mod schema;
 
-use std::process::{Command, Output};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use obsflow_tests::process::run;
 use obsflow_tests::server::otlp::{self, Collector, Sdk, Transport};
 use obsflow_tests::wait::SOON;
 use obsflow_tests::{Lab, Pod, Proc};
@@ -48,17 +49,6 @@ fn until_line(mut doctor: Proc, part: &str) -> Result<(Option<i32>, String)> {
     doctor.signal(Signal::INT)?;
     let status = doctor.wait(SOON)?;
     Ok((status.code(), doctor.out().all().join("\n")))
-}
-
-/// Exit code, stdout and stderr of a command that ends by itself.
-fn run(mut command: Command) -> Result<(Option<i32>, String, String)> {
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = command.output().with_context(|| format!("{command:?}"))?;
-    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-    Ok((status.code(), text(stdout), text(stderr)))
 }
 
 #[test]
