@@ -66,13 +66,27 @@ fn strip_debug() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The messages of `proto/`, obsflow's own with client and server, the container runtime's with a client; without a protoc of the
-/// system.
+/// The messages of `proto/`: obsflow's own and Hubble's with client and server, the container runtime's with a client; without a
+/// protoc of the system. Servers tell whoever asks for reflection what is in `api.bin`.
 fn api() -> anyhow::Result<()> {
+    const SERVED: [&str; 3] = [
+        "obsflow/v1/diagnosis.proto",
+        "observer/observer.proto",
+        "peer/peer.proto",
+    ];
     let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/proto");
     println!("cargo::rerun-if-changed={dir}");
-    let files = protox::compile(["obsflow/v1/diagnosis.proto"], [dir])?;
-    tonic_prost_build::configure().compile_fds(files)?;
+    let files = protox::compile(SERVED, [dir])?;
+    tonic_prost_build::configure()
+        .boxed(".observer.GetFlowsResponse.response_types.flow")
+        .compile_fds(files)?;
+    let mut described = protox::Compiler::new([dir])?;
+    described.include_imports(true).open_files(SERVED)?;
+    let out = std::env::var("OUT_DIR").context("cargo sets OUT_DIR")?;
+    std::fs::write(
+        Path::new(&out).join("api.bin"),
+        described.encode_file_descriptor_set(),
+    )?;
     let files = protox::compile(["runtime/v1/cri.proto"], [dir])?;
     tonic_prost_build::configure()
         .build_server(false)

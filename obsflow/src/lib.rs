@@ -25,5 +25,6 @@ pub mod pipeline;
 pub mod probe;
 pub mod session;
 pub mod sinks;
+pub mod store;
 #[cfg(test)]
 mod testing;

@@ -1,9 +1,10 @@
-//! The gRPC API of an agent, `obsflow.v1`: its messages, the server and a client.
+//! The gRPC API of an agent: Hubble's Observer and Peer, and `obsflow.v1`; messages, servers and a client.
 
 pub mod address;
 mod client;
 mod connection;
 pub mod convert;
+pub mod hubble;
 mod incoming;
 mod listener;
 mod probe;
