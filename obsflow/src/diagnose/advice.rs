@@ -256,7 +256,10 @@ fn dropped(case: &Case<'_>, advice: &mut Vec<String>) {
     } else {
         let attempts = to.connects.failed.iter().filter_map(|a| a.dropped.as_deref());
         let pending = to.connects.pending.iter().filter_map(|p| p.dropped.as_deref());
-        let fact = attempts.chain(pending).next().or(to.traffic.dropped.as_deref());
+        let fact = attempts
+            .chain(pending)
+            .chain(case.dropped().map(|(_, fact)| fact))
+            .next();
         (fact, format!("TCP port {port}"))
     };
     let denied = to

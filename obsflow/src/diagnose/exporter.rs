@@ -15,6 +15,7 @@ use crate::model::time::Mono;
 use crate::model::verdict::{Leg, Transition};
 use crate::model::workload::Workload;
 
+use super::ailing::Ailings;
 use super::hysteresis::Held;
 
 /// Names of one search that are kept for evidence: a search list of five in two families has ten questions.
@@ -177,19 +178,8 @@ pub(super) struct Traffic {
     pub(super) resets: Seen,
     /// Connections the peer ended after a request and before any byte, in a row.
     pub(super) closed: Seen,
-    /// Segments sent again on a connection that hears nothing.
-    pub(super) unacked: Seen,
-    /// Consecutive time-outs, of that connection.
-    pub(super) backoff: u32,
-    /// Its address, as it was asked for.
-    pub(super) peer: Option<IpAddr>,
-    /// Its address, as the socket has it: a backend's behind a socket load balancer.
-    pub(super) backend: Option<IpAddr>,
-    /// Packets of established connections dropped on this node since something was received.
-    pub(super) drops: Seen,
-    pub(super) dropped: Option<Box<DropFact>>,
-    /// Since when payload goes out over TLS and nothing comes back.
-    pub(super) deaf_since: Option<Mono>,
+    /// Those that carry nothing any more.
+    pub(super) ailing: Ailings,
 }
 
 /// One destination of a container. What is known of it holds for all signals that go there.

@@ -91,8 +91,7 @@ impl Diagnoser {
         {
             to.traffic.resets.clear();
             to.traffic.closed.clear();
-            to.traffic.drops.clear();
-            to.traffic.dropped = None;
+            to.traffic.ailing.heard(observation.cookie);
             // A server that wants TLS says so in an answer of HTTP.
             let wants_tls = matches!(
                 exchange.answer,

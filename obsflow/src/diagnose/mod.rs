@@ -6,6 +6,7 @@
 //! closes once. Synchronous, with the clock passed in; memory is bounded by [`Config`].
 
 mod advice;
+mod ailing;
 mod attempts;
 pub mod catalogue;
 mod containers;

@@ -13,6 +13,7 @@ use crate::model::observation::{ConnectionEnd, DropSeen, Lookup, LookupOutcome, 
 use crate::model::time::Mono;
 
 use super::Diagnoser;
+use super::ailing::{Ends, STUCK};
 use super::exporter::{Container, Destination, Dns, DropFact, FailedLookup, MAX_ADDRESSES, MAX_TRIED, Seen};
 use super::joining;
 
@@ -156,6 +157,10 @@ impl Diagnoser {
         };
         let at = observation.at;
         let peer = observation.asked.or(observation.remote);
+        let ends = Ends {
+            peer,
+            backend: observation.remote,
+        };
         let Some(destination) = container.destinations.get_mut(usize::from(to)) else {
             return;
         };
@@ -176,9 +181,10 @@ impl Diagnoser {
                     .syn_again(observation.cookie, peer, *count, at);
             }
             What::Retransmit { syn: false, .. } => {
-                destination.traffic.unacked.add(at);
-                destination.traffic.peer = peer.map(|peer| peer.ip().to_canonical());
-                destination.traffic.backend = observation.remote.map(|remote| remote.ip().to_canonical());
+                destination
+                    .traffic
+                    .ailing
+                    .sent_again(observation.cookie, ends, at);
             }
             What::Established { .. } => destination.established(observation.cookie, peer, at),
             What::Adopted { .. } => {
@@ -190,7 +196,7 @@ impl Diagnoser {
                 self.links.remove(observation.cookie);
             }
             What::Closed(end) => {
-                destination.traffic.closed(end, at);
+                destination.traffic.closed(observation.cookie, end, at);
                 container.closed(observation.cookie);
                 self.links.remove(observation.cookie);
             }
@@ -198,17 +204,18 @@ impl Diagnoser {
                 if let Some(link) = link {
                     let before = (link.bytes_acked, link.bytes_received);
                     (link.bytes_acked, link.bytes_received) = (info.bytes_acked, info.bytes_received);
-                    destination.traffic.info(info, before, link.is_tls, peer, at);
-                    if info.backoff > 0 {
-                        destination.traffic.backend =
-                            observation.remote.map(|remote| remote.ip().to_canonical());
-                    }
-                    if destination.traffic.backoff >= STUCK {
+                    let sent_deaf =
+                        destination.traffic.info(observation.cookie, info, before, at) && link.is_tls;
+                    destination
+                        .traffic
+                        .ailing
+                        .counted(observation.cookie, ends, info, sent_deaf, at);
+                    if info.backoff >= STUCK {
                         container.carries_no_more(observation.cookie);
                     }
                 }
             }
-            What::Dropped(seen) => destination.tcp_drop(observation.cookie, peer, seen, at),
+            What::Dropped(seen) => destination.tcp_drop(observation.cookie, ends, seen, at),
             What::Tls(tls) => {
                 if tls.outcome == TlsOutcome::Established
                     && let Some(link) = link
@@ -242,9 +249,6 @@ impl Diagnoser {
         }
     }
 }
-
-/// Consecutive retransmission time-outs after which a connection carries nothing any more.
-pub(super) const STUCK: u32 = 3;
 
 pub(super) fn fact(seen: &DropSeen) -> DropFact {
     DropFact {
@@ -323,6 +327,7 @@ impl Destination {
     fn established(&mut self, cookie: u64, peer: Option<SocketAddr>, at: Mono) {
         self.connects.ok.add(at);
         self.connects.peer = peer;
+        self.traffic.ailing.established(cookie, at);
         // Older attempts are given up, or their end was not seen.
         let pending = &mut self.connects.pending;
         let began = pending.iter().find(|pending| pending.cookie == cookie);
@@ -334,7 +339,7 @@ impl Destination {
         self.dns.dropped = None;
     }
 
-    fn tcp_drop(&mut self, cookie: u64, peer: Option<SocketAddr>, seen: &DropSeen, at: Mono) {
+    fn tcp_drop(&mut self, cookie: u64, ends: Ends, seen: &DropSeen, at: Mono) {
         if !DELIBERATE.contains(&&*seen.reason) {
             return;
         }
@@ -348,9 +353,7 @@ impl Destination {
             pending.dropped = Some(Box::new(fact(seen)));
             return;
         }
-        self.traffic.drops.add(at);
-        self.traffic.dropped = Some(Box::new(fact(seen)));
-        self.traffic.peer = peer.map(|peer| peer.ip().to_canonical());
+        self.traffic.ailing.dropped(cookie, ends, fact(seen), at);
     }
 
     fn tls(&mut self, cookie: u64, tls: &crate::model::exchange::Tls, at: Mono) {
@@ -382,7 +385,7 @@ impl Destination {
 }
 
 impl super::exporter::Traffic {
-    fn closed(&mut self, end: &ConnectionEnd, at: Mono) {
+    fn closed(&mut self, cookie: u64, end: &ConnectionEnd, at: Mono) {
         if end.bytes_received > 0 {
             self.resets.clear();
             self.closed.clear();
@@ -391,13 +394,12 @@ impl super::exporter::Traffic {
         } else if end.bytes_acked > 0 && matches!(end.last_state, CLOSE_WAIT | LAST_ACK) {
             self.closed.add(at);
         }
-        self.unacked.clear();
-        self.backoff = 0;
-        self.deaf_since = None;
+        self.ailing.closed(cookie);
     }
 
-    /// Periodic state; `before` is what was sent and received until the last time.
-    fn info(&mut self, info: &TcpInfo, before: (u64, u64), is_tls: bool, peer: Option<SocketAddr>, at: Mono) {
+    /// Periodic state; `before` is what was sent and received until the last time. Whether something was sent since, and
+    /// nothing came.
+    fn info(&mut self, cookie: u64, info: &TcpInfo, before: (u64, u64), at: Mono) -> bool {
         let heard = info.bytes_received > before.1;
         let went = info.bytes_acked > before.0;
         if went {
@@ -405,22 +407,9 @@ impl super::exporter::Traffic {
         }
         if heard {
             self.down.add(at);
-            self.drops.clear();
-            self.dropped = None;
-            self.deaf_since = None;
-        } else if is_tls && went && self.deaf_since.is_none() {
-            let sent_before = u64::try_from(info.last_sent.as_nanos()).unwrap_or(u64::MAX);
-            self.deaf_since = Some(Mono(at.0.saturating_sub(sent_before)));
+            self.ailing.heard(cookie);
         }
-        self.backoff = info.backoff;
-        if info.backoff > 0 {
-            self.peer = peer.map(|peer| peer.ip().to_canonical());
-            if !self.unacked.any() {
-                self.unacked.add(at);
-            }
-        } else if info.unacked == 0 {
-            self.unacked.clear();
-        }
+        went && !heard
     }
 }
 

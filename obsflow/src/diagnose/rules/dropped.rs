@@ -95,16 +95,11 @@ fn dropped_attempt(case: &Case<'_>) -> Option<Finding> {
 
 /// A connection that was established and hears nothing any more, because its packets are dropped here.
 fn dropped_traffic(case: &Case<'_>) -> Option<Finding> {
-    let to = case.to?;
-    let dropped = to.traffic.dropped.as_deref()?;
+    let (ailing, dropped) = case.dropped()?;
     let waits = super::waits_too_long(case)?;
-    (to.traffic.drops.count >= DROPPED_SYNS).then(|| {
-        Finding::new(
-            VerdictId::Dropped,
-            Rung::Connected,
-            waits.max(to.traffic.drops.first),
-        )
-        .because(reason(Some(dropped)))
+    (ailing.drops.count >= DROPPED_SYNS).then(|| {
+        Finding::new(VerdictId::Dropped, Rung::Connected, waits.max(ailing.drops.first))
+            .because(reason(Some(dropped)))
     })
 }
 
@@ -138,11 +133,11 @@ fn tells(case: &Case<'_>, told: &mut Told) {
             pending.drops,
         );
     }
-    if let Some(dropped) = &to.traffic.dropped {
+    if let Some((ailing, dropped)) = case.dropped() {
         told.seen(
             "drop",
             format!("packets of an open connection {}", words(dropped)),
-            to.traffic.drops,
+            ailing.drops,
         );
     }
 }

@@ -32,10 +32,10 @@ use crate::model::time::Mono;
 use crate::model::verdict::{Rung, VerdictId};
 
 use super::Node;
+use super::ailing::Ailing;
 use super::evidence::Told;
-use super::exporter::{Address, Container, Destination, Exporter, Failed, Pending};
+use super::exporter::{Address, Container, Destination, DropFact, Exporter, Failed, Pending};
 use super::facts::Facts;
-use super::observe::STUCK;
 use super::services;
 pub(super) use unreachable::NO_LOCAL_PORT;
 
@@ -149,7 +149,7 @@ const UNANSWERED_SYNS: u32 = 3;
 /// Unanswered attempts that prove a black hole, however long they lasted.
 const UNANSWERED_ATTEMPTS: u32 = 2;
 
-impl Case<'_> {
+impl<'a> Case<'a> {
     /// Whether a connection that its exports are taken on is open: what fails beside it does not concern this exporter.
     ///
     /// Its end may be among what was lost: then it is open as long as nothing failed since its last success.
@@ -162,6 +162,26 @@ impl Case<'_> {
             (to.tls.on, to.tls.ok.last.max(to.traffic.down.last))
         };
         on != 0 && (!self.may_have_missed(last) || self.to.is_none_or(|to| to.failed_last() < Some(last)))
+    }
+
+    /// Connections of the destination that carry nothing any more, but for those that the exporter has left behind: what it
+    /// sends was accepted since, on another one.
+    pub(super) fn ailing(&self) -> impl Iterator<Item = &'a Ailing> {
+        let accepted = self.exporter.accepted.ok.last();
+        let all = self.to.into_iter().flat_map(|to| to.traffic.ailing.iter());
+        all.filter(move |ailing| accepted.is_none_or(|at| at <= ailing.since))
+    }
+
+    /// The one of them that was not acknowledged.
+    pub(super) fn unacked(&self) -> Option<&'a Ailing> {
+        self.ailing().find(|ailing| ailing.unacked.any())
+    }
+
+    /// The one of them whose packets are dropped here.
+    pub(super) fn dropped(&self) -> Option<(&'a Ailing, &'a DropFact)> {
+        self.ailing()
+            .filter_map(|ailing| Some((ailing, ailing.dropped.as_deref()?)))
+            .max_by_key(|(ailing, _)| ailing.drops.count)
     }
 
     /// Whether something that happened since then may have been lost.
@@ -295,12 +315,13 @@ pub(super) fn waits_too_long(case: &Case<'_>) -> Option<Mono> {
     if accepted.unanswered.any() {
         return Some(accepted.unanswered.first);
     }
-    let traffic = &case.to?.traffic;
-    if traffic.unacked.any() && traffic.backoff >= STUCK {
-        return Some(traffic.unacked.first);
+    if let Some(stuck) = case.ailing().find(|ailing| ailing.is_stuck()) {
+        return Some(stuck.unacked.first);
     }
-    let deaf = traffic.deaf_since.filter(|at| *at > lost)?;
-    (case.now.since(deaf) > exporter.timeout).then_some(deaf)
+    let deaf = case.ailing().filter_map(|ailing| ailing.deaf_since);
+    deaf.filter(|at| *at > lost)
+        .min()
+        .filter(|at| case.now.since(*at) > exporter.timeout)
 }
 
 /// Evidence of attempts to connect.

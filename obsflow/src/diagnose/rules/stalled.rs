@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::{Case, Finding, Rule, waits_too_long};
+use crate::diagnose::ailing::Ailing;
 use crate::diagnose::evidence::Told;
 use crate::diagnose::services;
 use crate::model::cluster::Service;
@@ -32,7 +33,7 @@ pub(super) const STALE: Rule = Rule {
                 "nothing is acknowledged on the connection to {}",
                 told.peer(ip, to.port)
             ),
-            to.traffic.unacked,
+            case.unacked().map(|ailing| ailing.unacked).unwrap_or_default(),
         );
         match &stale {
             Stale::Renamed(_, now) => {
@@ -53,7 +54,7 @@ pub(super) const STALLED: Rule = Rule {
     fires: |case| {
         let since = waits_too_long(case)?;
         let finding = Finding::new(VerdictId::Stalled, Rung::Accepted, since);
-        Some(if case.to.is_some_and(|to| to.traffic.unacked.any()) {
+        Some(if case.unacked().is_some() {
             finding.because("unacknowledged")
         } else {
             finding
@@ -61,13 +62,11 @@ pub(super) const STALLED: Rule = Rule {
     },
     tells: |case, told| {
         tell_waiting(case, told);
-        if let Some(to) = case.to
-            && to.traffic.unacked.any()
-        {
+        if let Some(ailing) = case.unacked() {
             told.seen(
                 "retransmit",
                 "segments are sent again and not acknowledged".to_owned(),
-                to.traffic.unacked,
+                ailing.unacked,
             );
         }
     },
@@ -83,9 +82,10 @@ enum Stale<'a> {
 
 /// The address of a connection that hears nothing, when it is not the destination's any more.
 fn stale_address<'a>(case: &Case<'a>) -> Option<Stale<'a>> {
-    let to = case.to.filter(|to| to.traffic.unacked.any())?;
-    gone(case).or_else(|| {
-        let ip = to.traffic.peer?;
+    let to = case.to?;
+    let ailing = case.unacked()?;
+    gone(case, ailing).or_else(|| {
+        let ip = ailing.peer?;
         let own = (to.dns.ok.last, to.dns.addresses.as_slice());
         let newest = to
             .dns
@@ -100,9 +100,9 @@ fn stale_address<'a>(case: &Case<'a>) -> Option<Stale<'a>> {
 }
 
 /// By the EndpointSlices: nothing of the cluster has the address that a socket has for a Service's name.
-fn gone<'a>(case: &Case<'a>) -> Option<Stale<'a>> {
-    let (facts, to) = (case.facts?, case.to?);
-    let ip = to.traffic.backend.or(to.traffic.peer)?;
+fn gone<'a>(case: &Case<'a>, ailing: &Ailing) -> Option<Stale<'a>> {
+    let facts = case.facts?;
+    let ip = ailing.backend.or(ailing.peer)?;
     if facts.has_address(ip) != Some(false) {
         return None;
     }
@@ -133,7 +133,7 @@ fn tell_waiting(case: &Case<'_>, told: &mut Told) {
             last: Some(oldest),
         });
     }
-    if let Some(deaf) = case.to.and_then(|to| to.traffic.deaf_since) {
+    if let Some(deaf) = case.ailing().filter_map(|ailing| ailing.deaf_since).min() {
         let waits = Told::duration(case.now.since(deaf));
         told.fact(
             "traffic",

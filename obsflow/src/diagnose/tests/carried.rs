@@ -179,3 +179,68 @@ fn a_connection_with_tls_that_is_stuck_hides_nothing() {
     scene.refused(UP).after(2000);
     assert_eq!(scene.verdict(), VerdictId::Refused);
 }
+
+/// Its program gave the old connection up; the kernel sends on it for minutes.
+#[test]
+fn a_connection_that_was_left_behind_says_nothing_of_the_one_that_took_its_place() {
+    for is_tls in [false, true] {
+        let (mut scene, old) = connected();
+        if is_tls {
+            encrypted(&mut scene, old);
+        } else {
+            scene.export_to(old, UP, TRACES, http(200));
+        }
+        scene.after(2000);
+        let orphan = |scene: &mut Scene, backoff: u32| {
+            let info = TcpInfo {
+                backoff,
+                unacked: 3,
+                ..info(900, 3000)
+            };
+            scene.connection(old, UP, What::TcpInfo(Box::new(info)));
+            scene.after(1000);
+        };
+        for backoff in 1..4 {
+            orphan(&mut scene, backoff);
+        }
+        assert_eq!(
+            scene.verdict(),
+            VerdictId::Stalled,
+            "nothing else carries it: {is_tls}"
+        );
+        let new = scene.connect(UP);
+        if is_tls {
+            encrypted(&mut scene, new);
+        }
+        for turn in 1..10 {
+            if is_tls {
+                counted(&mut scene, new, 900 * turn, 3000 + 40 * turn);
+            } else {
+                scene.export_to(new, UP, TRACES, http(200));
+            }
+            orphan(&mut scene, 4);
+            if turn > 5 {
+                assert_eq!(scene.verdict(), VerdictId::Healthy, "turn {turn}, {is_tls}");
+            }
+        }
+        scene.close(old, UP, false, 900);
+        orphan(&mut scene, 0);
+        assert_eq!(scene.verdict(), VerdictId::Healthy);
+        assert_eq!(scene.export().flaps, 0, "{is_tls}");
+    }
+}
+
+/// The healthy connection beside it ends after each export: that is nothing of the one that hears nothing.
+#[test]
+fn the_end_of_another_connection_heals_nothing() {
+    let (mut scene, cookie) = connected();
+    encrypted(&mut scene, cookie);
+    scene.after(2000);
+    for sent in 1..20 {
+        counted(&mut scene, cookie, 900 + 500 * sent, 3000);
+        let other = scene.connect(UP);
+        scene.after(1000);
+        scene.close(other, UP, false, 0);
+    }
+    assert_eq!(scene.verdict(), VerdictId::Stalled);
+}
