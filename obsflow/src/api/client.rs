@@ -174,15 +174,30 @@ impl Client {
         &self.address
     }
 
+    /// Asks what may be asked twice. Between two questions nothing runs here, so that the server's PINGs are not answered,
+    /// and it may have closed the connection: only the question shows that, and the next one makes another.
+    fn ask<T, F>(&self, call: impl Fn(DiagnosisClient<Channel>) -> F) -> Result<T, ClientError>
+    where
+        F: Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+    {
+        self.runtime.block_on(async {
+            let once = || tokio::time::timeout(PATIENCE, call(self.calls.clone()));
+            let mut called = once().await;
+            if let Ok(Err(status)) = &called
+                && was_closed(status)
+            {
+                called = once().await;
+            }
+            answer(&self.address, called)
+        })
+    }
+
     /// What the agent says now.
     ///
     /// # Errors
     /// When it does not answer, or says what is not understood here.
     pub fn report(&mut self) -> Result<Reported, ClientError> {
-        let message = self.runtime.block_on(async {
-            let call = self.calls.get_report(GetReportRequest {});
-            answer(&self.address, tokio::time::timeout(PATIENCE, call).await)
-        })?;
+        let message = self.ask(|mut calls| async move { calls.get_report(GetReportRequest {}).await })?;
         understood(message)
     }
 
@@ -191,10 +206,7 @@ impl Client {
     /// # Errors
     /// When it does not answer, or says what is not understood here.
     pub fn status(&mut self) -> Result<Status, ClientError> {
-        let message = self.runtime.block_on(async {
-            let call = self.calls.get_status(GetStatusRequest {});
-            answer(&self.address, tokio::time::timeout(PATIENCE, call).await)
-        })?;
+        let message = self.ask(|mut calls| async move { calls.get_status(GetStatusRequest {}).await })?;
         let version = message.version.clone();
         status_from(message).map_err(|source| ClientError::NotUnderstood { version, source })
     }
@@ -246,10 +258,8 @@ impl Client {
     /// # Errors
     /// When it does not answer.
     pub fn watch(&mut self) -> Result<Reports<'_>, ClientError> {
-        let stream = self.runtime.block_on(async {
-            let call = self.calls.watch_reports(WatchReportsRequest {});
-            answer(&self.address, tokio::time::timeout(PATIENCE, call).await)
-        })?;
+        let stream =
+            self.ask(|mut calls| async move { calls.watch_reports(WatchReportsRequest {}).await })?;
         Ok(Reports { client: self, stream })
     }
 }
@@ -331,6 +341,11 @@ fn answer<T>(
         Ok(Err(status)) => Err(refused(address, &status)),
         Ok(Ok(response)) => Ok(response.into_inner()),
     }
+}
+
+/// Whether the connection broke, whatever was asked.
+fn was_closed(status: &tonic::Status) -> bool {
+    std::error::Error::source(status).is_some_and(|cause| cause.is::<tonic::transport::Error>())
 }
 
 fn not_connected(address: &Address, error: io::Error) -> ClientError {

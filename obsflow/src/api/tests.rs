@@ -23,11 +23,14 @@ struct Running {
     address: String,
     publisher: Publisher,
     thread: JoinHandle<()>,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 fn start() -> Running {
-    let dir = TempDir::new();
+    start_in(TempDir::new())
+}
+
+fn start_in(dir: TempDir) -> Running {
     let address = format!("unix://{}/run/agent.sock", dir.path().display());
     let publisher = Publisher::new("node-1");
     let server = publisher.server();
@@ -43,7 +46,7 @@ fn start() -> Running {
         address,
         publisher,
         thread,
-        _dir: dir,
+        dir,
     }
 }
 
@@ -64,6 +67,25 @@ fn what_is_published_is_answered() {
     assert_eq!(reported.report, *with_losses(3));
     assert_eq!((&*reported.node, reported.clock), ("node-1", CLOCK));
     assert_eq!(reported.version, env!("CARGO_PKG_VERSION"));
+    assert_eq!(client.status().unwrap(), sample_status());
+    drop(client);
+    running.publisher.end();
+    running.thread.join().unwrap();
+}
+
+/// Nothing answers a server's PING while nobody asks: after a minute or so it closes the connection.
+#[test]
+fn a_connection_that_was_closed_between_two_questions_is_made_anew() {
+    let running = start();
+    running.publisher.report(with_losses(1), CLOCK);
+    let mut client = Client::connect(&running.address).unwrap();
+    assert_eq!(client.report().unwrap().report.events_lost, 1);
+    running.publisher.end();
+    running.thread.join().unwrap();
+    let running = start_in(running.dir);
+    running.publisher.report(with_losses(2), CLOCK);
+    running.publisher.status(sample_status());
+    assert_eq!(client.report().unwrap().report.events_lost, 2);
     assert_eq!(client.status().unwrap(), sample_status());
     drop(client);
     running.publisher.end();
