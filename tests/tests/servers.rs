@@ -171,12 +171,14 @@ fn a_receiver_behind_tls_is_for_those_who_know_its_authority() -> Result<()> {
     Ok(())
 }
 
-/// What a server of the lab says to bytes that are not meant for it, up to its end or half a second of silence.
+/// What a server of the lab says to bytes that are not meant for it: its first byte, or its end, is waited for; what comes in
+/// half a second after that belongs to it.
 fn answers(pod: &Pod, to: SocketAddr, bytes: &str) -> Result<String> {
     let script = format!(
-        "exec 3<>/dev/tcp/{}/{}; printf '{bytes}' >&3; timeout 0.5 cat <&3",
+        "exec 3<>/dev/tcp/{}/{}; printf '{bytes}' >&3; timeout {} head -c 1 <&3; timeout 0.5 cat <&3",
         to.ip(),
-        to.port()
+        to.port(),
+        SOON.as_secs() / 2
     );
     let mut command = pod.command("/bin/bash")?;
     command.args(["-c", &script]);
