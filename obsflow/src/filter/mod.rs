@@ -39,7 +39,7 @@ impl FilterSet {
     pub fn wants(&self, response: &Response) -> bool {
         match &response.body {
             Body::Flow(flow) => self.matches(flow),
-            Body::LostEvents(_) => true,
+            Body::LostEvents(_) | Body::NodeStatus(_) => true,
         }
     }
 

@@ -53,6 +53,7 @@ impl Model {
         flow.ip = Some(Ip {
             source: self.ips[0].parse().ok(),
             destination: self.ips[1].parse().ok(),
+            ..Ip::default()
         });
         flow.l4 = Some(if self.tcp {
             Layer4::Tcp(Tcp {

@@ -7,7 +7,7 @@ use crate::model::event::Direction;
 use crate::model::exchange::{
     Answer, Exchange, Mismatch, Refusal, Request, Spoken, TargetForm, Tls, TlsOutcome,
 };
-use crate::model::flow::{Http, HttpExt, MismatchExt, TlsExt};
+use crate::model::flow::{Http, HttpExt, MismatchExt, Text, TlsExt};
 
 fn version(request: &Request) -> &'static str {
     match request.wire {
@@ -32,7 +32,8 @@ pub(super) fn message(request: &Request, answer: Option<Answer>) -> Http {
             Some(authority) if !path.is_empty() => format!("http://{authority}{path}"),
             _ => path.to_owned(),
         },
-        protocol: version(request),
+        protocol: Text::Borrowed(version(request)),
+        headers: Vec::new(),
     }
 }
 
@@ -41,14 +42,14 @@ pub(super) fn request_ext(request: &Request) -> HttpExt {
         signal: request
             .ingest
             .and_then(|ingest| ingest.signal)
-            .map(|signal| signal.name()),
-        dialect: request.ingest.map(|ingest| ingest.dialect.name()),
+            .map(|signal| Text::Borrowed(signal.name())),
+        dialect: request.ingest.map(|ingest| Text::Borrowed(ingest.dialect.name())),
         authority: request.authority.clone(),
         user_agent: request.user_agent.clone(),
         form: match request.form {
             TargetForm::Origin => None,
-            TargetForm::Absolute => Some("absolute"),
-            TargetForm::Authority => Some("authority"),
+            TargetForm::Absolute => Some(Text::Borrowed("absolute")),
+            TargetForm::Authority => Some(Text::Borrowed("authority")),
         },
         stream: request.stream,
         request_bytes: request.content_length,
@@ -66,7 +67,7 @@ pub(super) fn exchange_ext(exchange: &Exchange) -> HttpExt {
             body_bytes,
             ..
         } => {
-            ext.refusal = refusal.map(refusal_name);
+            ext.refusal = refusal.map(refusal_name).map(Text::Borrowed);
             ext.retry_after = retry_after;
             ext.answer_bytes = body_bytes;
         }
@@ -87,16 +88,16 @@ pub(super) fn tls_ext(tls: &Tls) -> TlsExt {
         sni: tls.sni.clone(),
         alpn: tls.alpn.clone(),
         alert: tls.alert.map(|alert| alert.description),
-        alert_from: tls.alert.map(|alert| side(alert.from)),
+        alert_from: tls.alert.map(|alert| Text::Borrowed(side(alert.from))),
     }
 }
 
 pub(super) fn mismatch_ext(mismatch: Mismatch) -> MismatchExt {
     MismatchExt {
-        client: spoken(mismatch.client),
-        server: spoken(mismatch.server),
+        client: Text::Borrowed(spoken(mismatch.client)),
+        server: Text::Borrowed(spoken(mismatch.server)),
         status: mismatch.status,
-        refusal: mismatch.refusal.map(refusal_name),
+        refusal: mismatch.refusal.map(refusal_name).map(Text::Borrowed),
         is_guess: mismatch.is_guess,
     }
 }

@@ -13,13 +13,16 @@ use crate::model::event::{Direction, Endpoints, Protocol};
 use crate::model::flow::{
     Body, CandidateExt, Dns, DropExt, EMITTER, Endpoint, EventType, Extensions, Flow, Ip, L7Type, Layer4,
     Layer7, LookupExt, LostEvent, LostSource, NamedWorkload, NetworkInterface, ProcessExt, Record, Response,
-    Service, Tcp, TcpFlags, TcpInfoExt, TracePoint, TrafficDirection, Udp, WorkloadExt, event,
+    Service, Tcp, TcpFlags, TcpInfoExt, Text, TracePoint, TrafficDirection, Udp, WorkloadExt, event,
 };
 use crate::model::observation::{DnsMessage, DropSeen, Lookup, LookupOutcome, Observation, What};
 use crate::model::workload::{Process, Workload, WorkloadKind};
 
 /// Who saw a DNS message, in `l7.dns.observation_source`: no proxy.
-const OBSERVED_BY: &str = "kernel";
+const OBSERVED_BY: Text = Text::Borrowed("kernel");
+
+/// Cilium's number of [`TracePoint::FROM_ENDPOINT`] in events.
+const FROM_ENDPOINT: u8 = 5;
 
 /// Makes flows of observations.
 #[derive(Clone, Debug)]
@@ -100,7 +103,7 @@ impl FlowMaker {
         };
         Flow {
             time,
-            emitter: EMITTER,
+            emitter: Some(EMITTER),
             verdict: row.verdict,
             ip: ip(way),
             l4: layer4(o, way),
@@ -114,12 +117,12 @@ impl FlowMaker {
             event_type: EventType {
                 kind: row.kind,
                 sub_type: match row.point {
-                    Some(TracePoint::FromEndpoint) => TracePoint::FromEndpoint as u8,
+                    Some(TracePoint::FROM_ENDPOINT) => FROM_ENDPOINT,
                     None if row.kind == event::DROP => {
                         reason.map_or(drop_reason::OTHER, |reason| reason.number)
                     }
                     // Cilium's number for to-endpoint is 0; 101 it is only in the enum of the point.
-                    Some(TracePoint::ToEndpoint) | None => 0,
+                    Some(_) | None => 0,
                 },
             },
             source_service,
@@ -138,6 +141,7 @@ impl FlowMaker {
             cgroup_id: o.cgroup,
             summary: String::new(),
             extensions: extensions(o, row),
+            foreign: None,
         }
     }
 }
@@ -194,6 +198,7 @@ fn ip(way: Way) -> Option<Ip> {
     let ip = Ip {
         source: known(way.source),
         destination: known(way.destination),
+        ..Ip::default()
     };
     (ip.source.is_some() || ip.destination.is_some()).then_some(ip)
 }
@@ -220,7 +225,7 @@ fn drop_of(what: &What) -> Option<&DropSeen> {
 
 /// A first SYN is no reply, whichever way it goes; other packets to the workload answer it.
 fn drop_is_reply(drop: &DropSeen, from_workload: bool) -> Option<bool> {
-    let flags = TcpFlags(drop.packet.tcp_flags);
+    let flags = TcpFlags::of_byte(drop.packet.tcp_flags);
     let first = drop.packet.protocol == Protocol::Tcp
         && flags.0 & (TcpFlags::SYN.0 | TcpFlags::ACK.0) == TcpFlags::SYN.0;
     match (first, drop.direction) {
@@ -268,7 +273,7 @@ pub(super) fn tcp_flags(what: &What) -> TcpFlags {
         What::Established { .. } => TcpFlags::ACK,
         What::Closed(end) if end.rst => TcpFlags::RST,
         What::Closed(end) if end.errno == 0 => TcpFlags::FIN,
-        What::Dropped(drop) => TcpFlags(drop.packet.tcp_flags),
+        What::Dropped(drop) => TcpFlags::of_byte(drop.packet.tcp_flags),
         _ => TcpFlags::default(),
     }
 }
@@ -284,14 +289,17 @@ fn layer7(kind: L7Type, what: &What) -> Option<Layer7> {
             return Some(Layer7 {
                 kind,
                 latency_ns: 0,
-                record: Record::Http(http::message(request, None)),
+                record: Some(Record::Http(http::message(request, None))),
             });
         }
         What::Exchange(exchange) => {
             return Some(Layer7 {
                 kind,
                 latency_ns: nanos(exchange.took),
-                record: Record::Http(http::message(&exchange.request, Some(exchange.answer))),
+                record: Some(Record::Http(http::message(
+                    &exchange.request,
+                    Some(exchange.answer),
+                ))),
             });
         }
         _ => return None,
@@ -299,10 +307,10 @@ fn layer7(kind: L7Type, what: &What) -> Option<Layer7> {
     Some(Layer7 {
         kind,
         latency_ns: latency.map_or(0, nanos),
-        record: Record::Dns(Dns {
+        record: Some(Record::Dns(Dns {
             observation_source: OBSERVED_BY,
             ..dns
-        }),
+        })),
     })
 }
 
@@ -364,10 +372,10 @@ fn endpoint(o: &Observation) -> Endpoint {
         None => best_name(workload, o.process.as_ref()).into_iter().collect(),
     };
     Endpoint {
-        identity: 0,
         namespace: workload.namespace.clone(),
         pod_name: workload.pod.clone(),
         workloads,
+        ..Endpoint::default()
     }
 }
 
@@ -389,13 +397,13 @@ fn remote(o: &Observation) -> (Endpoint, Option<Service>) {
             service: of,
         }) => {
             let endpoint = Endpoint {
-                identity: 0,
                 namespace: Some(Arc::clone(namespace)),
                 pod_name: Some(Arc::clone(name)),
                 workloads: owner
                     .iter()
                     .map(|owner| named(Arc::clone(&owner.kind), &owner.name))
                     .collect(),
+                ..Endpoint::default()
             };
             // A Service selects pods of its own namespace.
             (endpoint, of.as_ref().map(|name| service(namespace, name)))
@@ -453,8 +461,8 @@ fn best_name(workload: &Workload, process: Option<&Process>) -> Option<NamedWork
 
 fn extensions(o: &Observation, row: &Row) -> Extensions {
     let mut ext = Extensions {
-        event: row.event,
-        outcome: row.outcome,
+        event: Text::Borrowed(row.event),
+        outcome: row.outcome.map(Text::Borrowed),
         asked: o
             .asked
             .filter(|asked| o.remote.is_some_and(|remote| remote != *asked)),
@@ -467,7 +475,7 @@ fn extensions(o: &Observation, row: &Row) -> Extensions {
         ..Extensions::default()
     };
     fill(&mut ext, &o.what);
-    ext.errno_name = errno::name(ext.errno);
+    ext.errno_name = errno::name(ext.errno).map(Text::Borrowed);
     ext
 }
 
@@ -519,7 +527,7 @@ fn fill(ext: &mut Extensions, what: &What) {
             ext.bytes_sent = Some(end.bytes_acked);
             ext.bytes_received = Some(end.bytes_received);
             ext.retransmits = Some(end.retransmits);
-            ext.tcp_state = summary::tcp_state(end.last_state);
+            ext.tcp_state = summary::tcp_state(end.last_state).map(Text::Borrowed);
         }
         What::ConnectFailed(failure) => {
             ext.errno = failure.errno;
@@ -527,9 +535,9 @@ fn fill(ext: &mut Extensions, what: &What) {
             ext.syn_retransmits = Some(failure.syn_retransmits);
             ext.drop = failure.drop.as_ref().map(drop_ext);
         }
-        What::Adopted { state, .. } => ext.tcp_state = summary::tcp_state(*state),
+        What::Adopted { state, .. } => ext.tcp_state = summary::tcp_state(*state).map(Text::Borrowed),
         What::TcpInfo(info) => {
-            ext.tcp_state = summary::tcp_state(info.state);
+            ext.tcp_state = summary::tcp_state(info.state).map(Text::Borrowed);
             ext.bytes_sent = Some(info.bytes_acked);
             ext.bytes_received = Some(info.bytes_received);
             ext.retransmits = Some(info.total_retransmits);

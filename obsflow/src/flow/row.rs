@@ -54,7 +54,7 @@ const fn trace(event: &'static str, outcome: Option<&'static str>, verdict: Verd
         l7: None,
         verdict,
         is_reply: Some(false),
-        point: Some(TracePoint::FromEndpoint),
+        point: Some(TracePoint::FROM_ENDPOINT),
     }
 }
 

@@ -36,7 +36,7 @@ pub(crate) fn response(observation: &Observation) -> Response {
 pub(crate) fn flow(observation: &Observation) -> Flow {
     match response(observation).body {
         Body::Flow(flow) => *flow,
-        Body::LostEvents(lost) => panic!("{lost:?} is no flow"),
+        other => panic!("{other:?} is no flow"),
     }
 }
 

@@ -137,7 +137,7 @@ impl<W: Write> ObserveSink<W> {
             Body::Flow(flow) => {
                 flow.layer != FlowType::Sock || flow.extensions.tcp_info.is_none() || self.socket_state
             }
-            Body::LostEvents(_) => true,
+            Body::LostEvents(_) | Body::NodeStatus(_) => true,
         };
         shown && self.selector.contains(response.time) && self.filters.wants(response)
     }

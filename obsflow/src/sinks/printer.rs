@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use super::text::{Column, Style, Text};
 use super::time_format::Stamps;
 use super::{TimeFormat, escape, json};
-use crate::model::flow::{Body, Flow, LostEvent, Response};
+use crate::model::flow::{Body, Flow, LostEvent, NodeState, NodeStatus, Response};
 
 /// Formats of a flow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -84,6 +84,8 @@ pub struct Printer<W: Write> {
 
 /// Between the records of a dict.
 const SEPARATOR: &str = "------------\n";
+/// Names of nodes in a line, in bytes.
+const NODE_NAMES: usize = 50;
 /// Between the columns of a table.
 const GAP: usize = 3;
 
@@ -112,6 +114,8 @@ impl<W: Write> Printer<W> {
     pub fn print(&mut self, response: &Response) -> io::Result<()> {
         self.line.clear();
         match (self.options.format, &response.body) {
+            // They are for stderr: `node_status`.
+            (_, Body::NodeStatus(_)) => return Ok(()),
             (Format::Json, _) => {
                 self.json.clear();
                 json::push(&mut self.json, response)?;
@@ -146,6 +150,61 @@ impl<W: Write> Printer<W> {
         self.flush()
     }
 
+    /// What a relay says of its nodes, as it stands on stderr. Of those that are well there is nothing to say.
+    pub fn node_status(&mut self, response: &Response, status: &NodeStatus) -> io::Result<String> {
+        if !matches!(
+            status.state_change,
+            NodeState::NodeError | NodeState::NodeUnavailable
+        ) {
+            return Ok(String::new());
+        }
+        let mut text = String::new();
+        match self.options.format {
+            Format::Json => {
+                let mut line = Vec::new();
+                json::push(&mut line, response)?;
+                text = String::from_utf8_lossy(&line).into_owned();
+            }
+            Format::Dict => {
+                if self.printed > 0 {
+                    text.push_str(SEPARATOR);
+                }
+                self.printed += 1;
+                text.push_str("  TIMESTAMP: ");
+                self.stamps.push(&mut text, response.time);
+                let _ = write!(
+                    text,
+                    "\n      STATE: {}\n      NODES: ",
+                    status.state_change.name()
+                );
+                push_nodes(&mut text, status);
+                text.push_str("\n    MESSAGE: ");
+                match &*status.message {
+                    "" => text.push_str("N/A"),
+                    message => push_quoted(&mut text, message),
+                }
+                text.push('\n');
+            }
+            Format::Compact | Format::Table => {
+                self.stamps.push(&mut text, response.time);
+                text.push_str(" [");
+                escape::push(&mut text, &response.node_name);
+                text.push_str("]: ");
+                let nodes = status.node_names.len();
+                if status.state_change == NodeState::NodeError {
+                    text.push_str("Error ");
+                    push_quoted(&mut text, &status.message);
+                    let _ = write!(text, " on {nodes} nodes: ");
+                } else {
+                    let _ = write!(text, "{nodes} nodes are unavailable: ");
+                }
+                push_nodes(&mut text, status);
+                text.push('\n');
+            }
+        }
+        Ok(text)
+    }
+
     fn compact(&mut self, response: &Response, flow: &Flow) {
         let (text, line) = (self.text, &mut self.line);
         self.stamps.push(line, flow.time);
@@ -177,7 +236,7 @@ impl<W: Write> Printer<W> {
         line.push(' ');
         text.verdict(line, flow);
         line.push_str(" (");
-        escape::push(line, &flow.summary);
+        text.summary(line, flow);
         line.push_str(")\n");
     }
 
@@ -229,7 +288,7 @@ impl<W: Write> Printer<W> {
         line.push_str("\n    VERDICT: ");
         text.verdict(line, flow);
         line.push_str("\n    SUMMARY: ");
-        escape::push(line, &flow.summary);
+        text.summary(line, flow);
         line.push('\n');
     }
 
@@ -267,7 +326,7 @@ impl<W: Write> Printer<W> {
         row.push(cell(&|line| text.host(line, flow, Column::Destination)));
         row.push(cell(&|line| text.kind(line, flow)));
         row.push(cell(&|line| text.verdict(line, flow)));
-        row.push(cell(&|line| escape::push(line, &flow.summary)));
+        row.push(cell(&|line| text.summary(line, flow)));
         self.rows.push(row);
     }
 
@@ -319,6 +378,29 @@ impl<W: Write> Printer<W> {
         self.rows.clear();
         Ok(())
     }
+}
+
+/// Names of nodes, cut where a line would be too long.
+fn push_nodes(text: &mut String, status: &NodeStatus) {
+    let names = &status.node_names;
+    let mut length = 0;
+    for (at, name) in names.iter().enumerate() {
+        length += name.len() + 2;
+        if at > 0 && length > NODE_NAMES {
+            let _ = write!(text, " (and {} more)", names.len() - at);
+            return;
+        }
+        if at > 0 {
+            text.push_str(", ");
+        }
+        escape::push(text, name);
+    }
+}
+
+fn push_quoted(text: &mut String, message: &str) {
+    text.push('"');
+    escape::push(text, &message.replace('\\', "\\\\").replace('"', "\\\""));
+    text.push('"');
 }
 
 fn lost_summary(lost: &LostEvent) -> String {

@@ -6,7 +6,10 @@ use std::sync::Arc;
 
 use super::escape;
 use crate::filter::TRACE_POINTS;
-use crate::model::flow::{Endpoint, Flow, Record, Service, Verdict, event};
+use crate::model::flow::{
+    AUTH_TYPES, CAPTURE_POINTS, DropReason, Endpoint, Flow, Foreign, Record, Service, TrafficDirection,
+    Verdict, event,
+};
 
 /// Which side of a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +59,21 @@ const RESERVED: [&str; 11] = [
     "world-ipv6",
 ];
 
+/// Kinds of policies that match, by number (`pkg/monitor/api/types.go` of cilium/cilium).
+const POLICY_MATCHES: [&str; 7] = [
+    "none",
+    "L3-Only",
+    "L3-L4",
+    "L4-Only",
+    "all",
+    "L3-Proto",
+    "Proto-Only",
+];
+
+fn foreign(flow: &Flow) -> Option<&Foreign> {
+    flow.foreign.as_deref()
+}
+
 /// Writes the parts of a line.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Text {
@@ -69,11 +87,16 @@ struct Host<'a> {
     service: Option<&'a Service>,
     names: &'a [Arc<str>],
     ip: Option<IpAddr>,
+    /// Address of the link layer, where there is none above.
+    mac: Option<&'a str>,
     port: u16,
 }
 
 impl<'a> Host<'a> {
     fn of(flow: &'a Flow, column: Column) -> Self {
+        let ethernet = foreign(flow)
+            .and_then(|foreign| foreign.ethernet.as_ref())
+            .filter(|_| flow.ip.is_none());
         let (source_port, destination_port) = flow.l4.map(|l4| l4.ports()).unwrap_or_default();
         match column {
             Column::Source => Self {
@@ -81,6 +104,7 @@ impl<'a> Host<'a> {
                 service: flow.source_service.as_ref(),
                 names: &flow.source_names,
                 ip: flow.ip.and_then(|ip| ip.source),
+                mac: ethernet.map(|ethernet| &*ethernet.source),
                 port: source_port,
             },
             Column::Destination => Self {
@@ -88,6 +112,7 @@ impl<'a> Host<'a> {
                 service: flow.destination_service.as_ref(),
                 names: &flow.destination_names,
                 ip: flow.ip.and_then(|ip| ip.destination),
+                mac: ethernet.map(|ethernet| &*ethernet.destination),
                 port: destination_port,
             },
         }
@@ -130,11 +155,12 @@ impl Text {
         self.style.paint(line, CYAN, |line| {
             let start = line.len();
             if !(self.ip_translation && host.name(line)) {
-                match host.ip {
-                    Some(ip) => {
+                match (host.ip, host.mac) {
+                    (Some(ip), _) => {
                         let _ = write!(line, "{ip}");
                     }
-                    None => line.push_str("unknown"),
+                    (None, Some(mac)) => escape::push(line, mac),
+                    (None, None) => line.push_str("unknown"),
                 }
             }
             // As in addresses, colons are ambiguous in front of a port.
@@ -170,8 +196,14 @@ impl Text {
         if let Some(l7) = &flow.l7 {
             let kind = l7.kind.text();
             let _ = match &l7.record {
-                Record::Dns(dns) => write!(line, "dns-{kind} {}", dns.observation_source),
-                Record::Http(_) => write!(line, "http-{kind}"),
+                Some(Record::Dns(dns)) => {
+                    let _ = write!(line, "dns-{kind} ");
+                    escape::push(line, &dns.observation_source);
+                    Ok(())
+                }
+                Some(Record::Http(_)) => write!(line, "http-{kind}"),
+                Some(Record::Kafka(_)) => write!(line, "kafka-{kind}"),
+                None => write!(line, "l7-{kind}"),
             };
             return;
         }
@@ -184,12 +216,53 @@ impl Text {
                 }
             },
             event::DROP => match (flow.drop_reason_desc, &flow.extensions.drop) {
-                (Some(reason), _) => line.push_str(reason.text),
+                (Some(reason), _) => match reason.text() {
+                    Some(text) => line.push_str(text),
+                    None => {
+                        let _ = write!(line, "{}", reason.number);
+                    }
+                },
                 // Beyond Hubble: the kernel has more reasons than Cilium.
                 (None, Some(drop)) => escape::push(line, &drop.reason),
-                (None, None) => line.push_str("dropped"),
+                // Emitters before Cilium 1.11 have the number only.
+                (None, None) => match DropReason::new(sub_type).and_then(DropReason::text) {
+                    Some(text) => line.push_str(text),
+                    None if flow.extensions.is_some() => line.push_str("dropped"),
+                    None => {
+                        let _ = write!(line, "{sub_type}");
+                    }
+                },
             },
-            event::TRACE_SOCK => line.push_str("trace-sock"),
+            event::TRACE_SOCK => line.push_str(match foreign(flow).map(|foreign| foreign.sock_xlate_point) {
+                None => "trace-sock",
+                Some(1) => "pre-xlate-fwd",
+                Some(2) => "post-xlate-fwd",
+                Some(3) => "pre-xlate-rev",
+                Some(4) => "post-xlate-rev",
+                Some(_) => "SOCK_XLATE_POINT_UNKNOWN",
+            }),
+            event::POLICY_VERDICT => {
+                let matched = foreign(flow).map_or(0, |foreign| foreign.policy_match_type);
+                let _ = match usize::try_from(matched)
+                    .ok()
+                    .and_then(|at| POLICY_MATCHES.get(at))
+                {
+                    Some(name) => write!(line, "policy-verdict:{name} "),
+                    None => write!(line, "policy-verdict:{matched} "),
+                };
+                line.push_str(match flow.traffic_direction {
+                    Some(TrafficDirection::Ingress) => "INGRESS",
+                    Some(TrafficDirection::Egress) => "EGRESS",
+                    None => "TRAFFIC_DIRECTION_UNKNOWN",
+                });
+            }
+            event::CAPTURE => {
+                let point = foreign(flow).map_or(0, |foreign| foreign.debug_capture_point);
+                let _ = match CAPTURE_POINTS.iter().find(|(number, _)| *number == point) {
+                    Some((_, name)) => write!(line, "{name}"),
+                    None => write!(line, "{point}"),
+                };
+            }
             _ => line.push_str("UNKNOWN"),
         }
     }
@@ -199,8 +272,38 @@ impl Text {
             Verdict::Forwarded | Verdict::Redirected => GREEN,
             Verdict::Dropped | Verdict::Error => RED,
             Verdict::Audit | Verdict::Traced | Verdict::Translated => YELLOW,
+            Verdict::Unknown => return line.push_str(flow.verdict.name()),
         };
-        self.style
-            .paint(line, color, |line| line.push_str(flow.verdict.name()));
+        // A policy's verdict is about what it allows.
+        let name = match flow.verdict {
+            verdict if flow.event_type.kind != event::POLICY_VERDICT => verdict.name(),
+            Verdict::Forwarded | Verdict::Redirected => "ALLOWED",
+            Verdict::Dropped | Verdict::Error => "DENIED",
+            Verdict::Audit => "AUDITED",
+            verdict => verdict.name(),
+        };
+        self.style.paint(line, color, |line| line.push_str(name));
+    }
+
+    /// The summary column, with what Hubble's own adds to it.
+    pub(super) fn summary(self, line: &mut String, flow: &Flow) {
+        let Some(foreign) = foreign(flow) else {
+            return escape::push(line, &flow.summary);
+        };
+        if let Some(trace) = foreign.ip_trace_id.filter(|trace| trace.trace_id != 0) {
+            let _ = write!(line, "IP Trace ID: {}; ", trace.trace_id);
+        }
+        escape::push(line, &flow.summary);
+        if foreign.auth_type != 0 {
+            let known = AUTH_TYPES.iter().find(|(number, _)| *number == foreign.auth_type);
+            let color = if foreign.auth_type == 2 { RED } else { GREEN };
+            line.push_str("; ");
+            self.style.paint(line, color, |line| {
+                let _ = match known {
+                    Some((_, name)) => write!(line, "{name}"),
+                    None => write!(line, "{}", foreign.auth_type),
+                };
+            });
+        }
     }
 }

@@ -2,27 +2,32 @@
 //!
 //! On the wire this is a `google.protobuf.Struct` in a `google.protobuf.Any`. Keys that are unknown are left out.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::protojson::is_zero;
 
+/// A word of obsflow's own; of one's own flows it is static, of flows that were received it is not.
+pub type Text = Cow<'static, str>;
+
 /// Everything beyond Hubble's fields.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Extensions {
     /// What happened, in obsflow's words: `dns-query`, `connect-failed` ... (`docs/flows.md` has the list).
-    pub event: &'static str,
+    pub event: Text,
     /// What became of a look-up, an attempt or a connection.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub outcome: Option<&'static str>,
+    pub outcome: Option<Text>,
     /// The errno.
     #[serde(skip_serializing_if = "is_zero")]
     pub errno: u32,
     /// Its name.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub errno_name: Option<&'static str>,
+    pub errno_name: Option<Text>,
     /// The destination the process asked for, where it differs from the one the socket has.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub asked: Option<SocketAddr>,
@@ -55,7 +60,7 @@ pub struct Extensions {
     pub syn_retransmits: Option<u32>,
     /// State of the socket, of an ended one before its end.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub tcp_state: Option<&'static str>,
+    pub tcp_state: Option<Text>,
     /// Id of the DNS message.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dns_id: Option<u16>,
@@ -82,15 +87,24 @@ pub struct Extensions {
     pub mismatch: Option<MismatchExt>,
 }
 
+impl Extensions {
+    /// Whether there are any: flows of other emitters have none of these.
+    #[must_use]
+    pub fn is_some(&self) -> bool {
+        !self.event.is_empty()
+    }
+}
+
 /// A request, and what became of it.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct HttpExt {
     /// `traces`, `metrics`, `logs` or `profiles`, where the path tells.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub signal: Option<&'static str>,
+    pub signal: Option<Text>,
     /// Whose ingest protocol the path belongs to: `otlp`, `remote-write` ...
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub dialect: Option<&'static str>,
+    pub dialect: Option<Text>,
     /// `Host` or `:authority`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub authority: Option<Arc<str>>,
@@ -99,7 +113,7 @@ pub struct HttpExt {
     pub user_agent: Option<Arc<str>>,
     /// How the target is written, where that is as for a proxy: `absolute` or `authority`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub form: Option<&'static str>,
+    pub form: Option<Text>,
     /// HTTP/2 stream.
     #[serde(skip_serializing_if = "is_zero")]
     pub stream: u32,
@@ -117,7 +131,7 @@ pub struct HttpExt {
     pub reset_code: Option<u32>,
     /// Why the server refused, in its words: `wrong-path` or `wants-tls`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub refusal: Option<&'static str>,
+    pub refusal: Option<Text>,
     /// The answer had `Retry-After`.
     #[serde(skip_serializing_if = "is_zero")]
     pub retry_after: bool,
@@ -127,7 +141,8 @@ pub struct HttpExt {
 }
 
 /// A TLS handshake.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct TlsExt {
     /// Server name indication.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -140,29 +155,31 @@ pub struct TlsExt {
     pub alert: Option<u8>,
     /// Who sent the alert: `client` or `server`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub alert_from: Option<&'static str>,
+    pub alert_from: Option<Text>,
 }
 
 /// Two protocols on one connection.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct MismatchExt {
     /// What the workload speaks.
-    pub client: &'static str,
+    pub client: Text,
     /// What the peer speaks.
-    pub server: &'static str,
+    pub server: Text,
     /// The status of an HTTP/1 answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
     /// What the answer says: `wrong-path` or `wants-tls`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub refusal: Option<&'static str>,
+    pub refusal: Option<Text>,
     /// The peer closed without a byte: it might have other reasons.
     #[serde(skip_serializing_if = "is_zero")]
     pub is_guess: bool,
 }
 
 /// A process.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ProcessExt {
     /// Process id in the initial pid namespace.
     pub pid: u32,
@@ -172,7 +189,8 @@ pub struct ProcessExt {
 }
 
 /// What attribution knows beyond namespace and pod name.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct WorkloadExt {
     /// UID of the pod.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -192,7 +210,8 @@ pub struct WorkloadExt {
 }
 
 /// A whole resolver search.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct LookupExt {
     /// The name as far as the candidates tell.
     pub name: Arc<str>,
@@ -206,7 +225,8 @@ pub struct LookupExt {
 }
 
 /// One name of a search.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct CandidateExt {
     /// Name.
     pub name: Arc<str>,
@@ -218,7 +238,8 @@ pub struct CandidateExt {
 }
 
 /// A drop.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct DropExt {
     /// The kernel's name of the reason, without its prefix.
     pub reason: Arc<str>,
@@ -234,7 +255,8 @@ pub struct DropExt {
 }
 
 /// Periodic state of a connection.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct TcpInfoExt {
     /// Segments not acknowledged.
     pub unacked: u32,

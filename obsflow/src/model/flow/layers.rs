@@ -8,12 +8,16 @@ use serde::{Serialize, Serializer};
 use super::protojson::is_zero;
 
 /// Addresses of a flow. (`ipVersion` follows from them.)
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ip {
     /// Where it came from.
     pub source: Option<IpAddr>,
     /// Where it went.
     pub destination: Option<IpAddr>,
+    /// Whether it was encrypted on the way; obsflow's flows do not say.
+    pub encrypted: bool,
+    /// The source after translation; obsflow's flows do not say.
+    pub source_xlated: Option<IpAddr>,
 }
 
 impl Ip {
@@ -39,6 +43,12 @@ impl Serialize for Ip {
         if let Some(version) = self.version() {
             map.serialize_entry("ipVersion", &version)?;
         }
+        if self.encrypted {
+            map.serialize_entry("encrypted", &true)?;
+        }
+        if let Some(ip) = self.source_xlated {
+            map.serialize_entry("source_xlated", &ip)?;
+        }
         map.end()
     }
 }
@@ -62,15 +72,25 @@ pub enum Layer4 {
     /// UDP.
     #[serde(rename = "UDP")]
     Udp(Udp),
+    /// ICMP; obsflow makes no such flow, nor any of those that follow.
+    #[serde(rename = "ICMPv4")]
+    Icmpv4(Icmp),
+    /// ICMP of IPv6.
+    #[serde(rename = "ICMPv6")]
+    Icmpv6(Icmp),
+    /// SCTP.
+    #[serde(rename = "SCTP")]
+    Sctp(Udp),
 }
 
 impl Layer4 {
-    /// Source and destination port, 0 when unknown.
+    /// Source and destination port, 0 when unknown or none.
     #[must_use]
     pub fn ports(&self) -> (u16, u16) {
         match self {
             Self::Tcp(tcp) => (tcp.source_port, tcp.destination_port),
-            Self::Udp(udp) => (udp.source_port, udp.destination_port),
+            Self::Udp(udp) | Self::Sctp(udp) => (udp.source_port, udp.destination_port),
+            Self::Icmpv4(_) | Self::Icmpv6(_) => (0, 0),
         }
     }
 }
@@ -89,7 +109,18 @@ pub struct Tcp {
     pub flags: TcpFlags,
 }
 
-/// Ports of UDP.
+/// Kind of an ICMP message.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Icmp {
+    /// Type.
+    #[serde(rename = "type", skip_serializing_if = "is_zero")]
+    pub kind: u32,
+    /// Code.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub code: u32,
+}
+
+/// Ports of UDP, or of SCTP.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Udp {
     /// Source port.
@@ -102,11 +133,11 @@ pub struct Udp {
 
 /// TCP flags, bits as in the header.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct TcpFlags(pub u8);
+pub struct TcpFlags(pub u16);
 
 impl TcpFlags {
-    /// Names by bit, from bit 0; bits as in the TCP header (RFC 9293, section 3.1).
-    pub const NAMES: [&'static str; 8] = ["FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR"];
+    /// Names by bit, from bit 0; bits as in the TCP header (RFC 9293, section 3.1, and RFC 3540, section 9).
+    pub const NAMES: [&'static str; 9] = ["FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR", "NS"];
     /// FIN.
     pub const FIN: Self = Self(1);
     /// SYN.
@@ -115,6 +146,12 @@ impl TcpFlags {
     pub const RST: Self = Self(4);
     /// ACK.
     pub const ACK: Self = Self(16);
+
+    /// The flags of a header's byte.
+    #[must_use]
+    pub fn of_byte(byte: u8) -> Self {
+        Self(byte.into())
+    }
 
     /// No flag at all.
     #[must_use]

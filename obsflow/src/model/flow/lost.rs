@@ -9,6 +9,7 @@ use super::protojson::{is_zero, maybe_timestamp, number_as_string};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct LostEvent {
     /// Where they were lost.
+    #[serde(skip_serializing_if = "LostSource::is_unknown")]
     pub source: LostSource,
     /// How many.
     #[serde(serialize_with = "number_as_string", skip_serializing_if = "is_zero")]
@@ -29,6 +30,9 @@ pub struct LostEvent {
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 #[repr(u8)]
 pub enum LostSource {
+    /// Not said.
+    #[serde(rename = "UNKNOWN_LOST_EVENT_SOURCE")]
+    Unknown = 0,
     /// The ring between kernel and user space was full.
     PerfEventRingBuffer = 1,
     /// The queue behind it was full.
@@ -38,10 +42,15 @@ pub enum LostSource {
 }
 
 impl LostSource {
+    fn is_unknown(&self) -> bool {
+        *self == Self::Unknown
+    }
+
     /// Its name.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
+            Self::Unknown => "UNKNOWN_LOST_EVENT_SOURCE",
             Self::PerfEventRingBuffer => "PERF_EVENT_RING_BUFFER",
             Self::ObserverEventsQueue => "OBSERVER_EVENTS_QUEUE",
             Self::HubbleRingBuffer => "HUBBLE_RING_BUFFER",

@@ -1,35 +1,46 @@
-//! Hubble's `GetFlowsResponse` and what is in it, as far as obsflow can fill it.
+//! Hubble's `GetFlowsResponse` and what is in it: what obsflow fills, and what it prints of others' flows.
 //!
 //! Serialised with serde these types give protojson as Hubble prints it: names as in the `.proto` files (odd case
 //! included), enums by name, 64-bit integers as strings, unset fields left out, fields in the order of their
 //! declaration. Source of names and numbers: `api/v1/flow/flow.proto` and `api/v1/observer/observer.proto` of
 //! cilium/cilium 1.19. Filters, printers and the JSON lines work on nothing else.
 
+mod drop_reason;
 mod extensions;
+mod foreign;
+mod json;
 mod l7;
 mod layers;
 mod lost;
+mod node_status;
 mod protojson;
 
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
+pub use drop_reason::DropReason;
 pub use extensions::{
-    CandidateExt, DropExt, Extensions, HttpExt, LookupExt, MismatchExt, ProcessExt, TcpInfoExt, TlsExt,
+    CandidateExt, DropExt, Extensions, HttpExt, LookupExt, MismatchExt, ProcessExt, TcpInfoExt, Text, TlsExt,
     WorkloadExt,
 };
-pub use l7::{Dns, Http, L7Type, Layer7, Record};
-pub use layers::{Ip, IpVersion, Layer4, Tcp, TcpFlags, Udp};
+pub use foreign::{
+    AUTH_TYPES, Any, CAPTURE_POINTS, Ethernet, File, Foreign, IpTraceId, POLICIES, Policy, TRACE_REASONS,
+    Tunnel, XLATE_POINTS,
+};
+pub use l7::{Dns, Http, HttpHeader, Kafka, L7Type, Layer7, Record};
+pub use layers::{Icmp, Ip, IpVersion, Layer4, Tcp, TcpFlags, Udp};
 pub use lost::{LostEvent, LostSource};
+pub use node_status::{NodeState, NodeStatus};
 
-use protojson::{any_of_struct, is_zero, number_as_string, timestamp};
+use foreign::Named;
+use protojson::{is_zero, timestamp};
 
-/// What [`Flow::emitter`] says.
+/// What [`Flow::emitter`] says of obsflow's own flows.
 pub const EMITTER: Emitter = Emitter {
-    name: "obsflow",
-    version: env!("CARGO_PKG_VERSION"),
+    name: Text::Borrowed("obsflow"),
+    version: Text::Borrowed(env!("CARGO_PKG_VERSION")),
 };
 
 /// One line of output, one message of a stream.
@@ -52,91 +63,76 @@ pub struct Response {
 pub enum Body {
     /// A flow.
     Flow(Box<Flow>),
+    /// A node came, went or failed; a relay says so.
+    NodeStatus(NodeStatus),
     /// Events that never arrived.
     LostEvents(LostEvent),
 }
 
 /// Hubble's `Flow`.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Flow {
     /// When it happened.
-    #[serde(serialize_with = "timestamp")]
     pub time: Timestamp,
     /// Who says so.
-    pub emitter: Emitter,
+    pub emitter: Option<Emitter>,
     /// What became of it.
     pub verdict: Verdict,
     /// Addresses.
-    #[serde(rename = "IP", skip_serializing_if = "Option::is_none")]
     pub ip: Option<Ip>,
     /// Ports and flags.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub l4: Option<Layer4>,
     /// Whose the source is.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<Endpoint>,
     /// Whose the destination is.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub destination: Option<Endpoint>,
     /// Layer.
-    #[serde(rename = "Type")]
     pub layer: FlowType,
     /// Name of the node.
-    #[serde(skip_serializing_if = "str::is_empty")]
     pub node_name: Arc<str>,
     /// DNS names of the source, without trailing dots.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub source_names: Vec<Arc<str>>,
     /// DNS names of the destination, without trailing dots.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub destination_names: Vec<Arc<str>>,
     /// The DNS message; set exactly when `layer` is L7.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub l7: Option<Layer7>,
     /// Kind of event, in Cilium's numbers.
     pub event_type: EventType,
     /// Service of the source.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub source_service: Option<Service>,
     /// Service of the destination.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub destination_service: Option<Service>,
     /// Seen from the workload.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub traffic_direction: Option<TrafficDirection>,
     /// Where a trace event was made.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub trace_observation_point: Option<TracePoint>,
     /// Cilium's reason of a drop, where one fits.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub drop_reason_desc: Option<DropReason>,
     /// Whether it goes from the answering to the asking side; `None` when it is about both.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub is_reply: Option<bool>,
     /// Interface.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub interface: Option<NetworkInterface>,
     /// Cookie of the socket, 0 when unknown.
-    #[serde(serialize_with = "number_as_string", skip_serializing_if = "is_zero")]
     pub socket_cookie: u64,
     /// Cgroup v2 id, 0 when unknown.
-    #[serde(serialize_with = "number_as_string", skip_serializing_if = "is_zero")]
     pub cgroup_id: u64,
     /// One line for people.
-    #[serde(rename = "Summary", skip_serializing_if = "String::is_empty")]
     pub summary: String,
     /// What Hubble has no field for.
-    #[serde(serialize_with = "any_of_struct")]
     pub extensions: Extensions,
+    /// What only other emitters' flows have.
+    pub foreign: Option<Box<Foreign>>,
 }
 
 /// Which program made a flow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Emitter {
     /// Its name.
-    pub name: &'static str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub name: Text,
     /// Its version.
-    pub version: &'static str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub version: Text,
 }
 
 /// What became of a flow (`enum Verdict`).
@@ -144,6 +140,9 @@ pub struct Emitter {
 #[serde(rename_all = "UPPERCASE")]
 #[repr(u8)]
 pub enum Verdict {
+    /// Not said.
+    #[serde(rename = "VERDICT_UNKNOWN")]
+    Unknown = 0,
     /// It went on.
     Forwarded = 1,
     /// Dropped on this node.
@@ -161,7 +160,7 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// Every verdict, in the order of its number.
+    /// Every verdict that says something, in the order of its number.
     pub const ALL: [Self; 7] = [
         Self::Forwarded,
         Self::Dropped,
@@ -176,6 +175,7 @@ impl Verdict {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
+            Self::Unknown => "VERDICT_UNKNOWN",
             Self::Forwarded => "FORWARDED",
             Self::Dropped => "DROPPED",
             Self::Error => "ERROR",
@@ -190,26 +190,37 @@ impl Verdict {
 /// Whose an address is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Endpoint {
+    /// Number of Cilium's endpoint; 0 unless another emitter made the flow.
+    #[serde(rename = "ID", skip_serializing_if = "is_zero")]
+    pub id: u32,
     /// Cilium's security identity; 0 (unknown) unless another emitter made the flow.
     #[serde(skip_serializing_if = "is_zero")]
     pub identity: u32,
     /// Kubernetes namespace.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub namespace: Option<Arc<str>>,
+    /// Labels, `key=value`; obsflow's flows have none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<Arc<str>>,
     /// Pod.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pod_name: Option<Arc<str>>,
     /// What runs the pod, if that is known; what runs there, when it is not a pod with a name.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub workloads: Vec<NamedWorkload>,
+    /// Cluster, when another emitter's flow names it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster_name: Option<Arc<str>>,
 }
 
 /// Hubble's `Workload`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct NamedWorkload {
     /// Name.
+    #[serde(skip_serializing_if = "str::is_empty")]
     pub name: Arc<str>,
     /// Kind.
+    #[serde(skip_serializing_if = "str::is_empty")]
     pub kind: Arc<str>,
 }
 
@@ -217,6 +228,9 @@ pub struct NamedWorkload {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[repr(u8)]
 pub enum FlowType {
+    /// Not said.
+    #[serde(rename = "UNKNOWN_TYPE")]
+    Unknown = 0,
     /// Addresses and ports.
     #[serde(rename = "L3_L4")]
     L3L4 = 1,
@@ -228,10 +242,10 @@ pub enum FlowType {
 }
 
 /// Hubble's `CiliumEventType`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct EventType {
     /// One of [`event`].
-    #[serde(rename = "type")]
+    #[serde(rename = "type", skip_serializing_if = "is_zero")]
     pub kind: u8,
     /// A point of [`TracePoint`] or a number of [`DropReason`].
     #[serde(skip_serializing_if = "is_zero")]
@@ -258,8 +272,10 @@ pub mod event {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Service {
     /// Name.
+    #[serde(skip_serializing_if = "str::is_empty")]
     pub name: Arc<str>,
     /// Namespace.
+    #[serde(skip_serializing_if = "str::is_empty")]
     pub namespace: Arc<str>,
 }
 
@@ -274,31 +290,37 @@ pub enum TrafficDirection {
     Egress = 2,
 }
 
-/// Where a trace event was made: at the workload's own socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-#[repr(u8)]
-pub enum TracePoint {
-    /// Left the workload.
-    FromEndpoint = 5,
-    /// Arrives at the workload.
-    ToEndpoint = 101,
-}
-
-/// A reason of `enum DropReason`.
+/// Where a trace event was made (`enum TraceObservationPoint`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DropReason {
-    /// Its number, also the sub-type of the event.
-    pub number: u8,
-    /// Its name in the enum.
-    pub name: &'static str,
-    /// As the `TYPE` column says it.
-    pub text: &'static str,
-}
+pub struct TracePoint(pub i32);
 
-impl Serialize for DropReason {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.name)
+impl TracePoint {
+    /// Left the workload: obsflow sees the workload's own socket, and makes no other.
+    pub const FROM_ENDPOINT: Self = Self(5);
+    /// Arrives at the workload.
+    pub const TO_ENDPOINT: Self = Self(101);
+
+    const NAMES: [(i32, &'static str); 15] = [
+        (0, "UNKNOWN_POINT"),
+        (1, "TO_PROXY"),
+        (2, "TO_HOST"),
+        (3, "TO_STACK"),
+        (4, "TO_OVERLAY"),
+        (5, "FROM_ENDPOINT"),
+        (6, "FROM_PROXY"),
+        (7, "FROM_HOST"),
+        (8, "FROM_STACK"),
+        (9, "FROM_OVERLAY"),
+        (10, "FROM_NETWORK"),
+        (11, "TO_NETWORK"),
+        (12, "FROM_CRYPTO"),
+        (13, "TO_CRYPTO"),
+        (101, "TO_ENDPOINT"),
+    ];
+
+    /// As protojson has it.
+    fn name(self) -> Named {
+        Named(self.0, &Self::NAMES)
     }
 }
 
@@ -306,6 +328,7 @@ impl Serialize for DropReason {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct NetworkInterface {
     /// Index.
+    #[serde(skip_serializing_if = "is_zero")]
     pub index: u32,
     /// Name, when it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
