@@ -392,7 +392,7 @@ fn each_mistake_is_one_line_that_says_what_to_do() {
         ),
         (
             "--tcp-flags syn,xyz",
-            "--tcp-flags: unknown TCP flag \"xyz\"; one of FIN, SYN, RST, PSH, ACK, URG, ECE, CWR",
+            "--tcp-flags: unknown TCP flag \"xyz\"; one of FIN, SYN, RST, PSH, ACK, URG, ECE, CWR, NS",
         ),
         (
             "--not --not --port 1",

@@ -45,7 +45,7 @@ impl Style {
 }
 
 /// Reserved security identities by number (`pkg/identity/numericidentity.go` of cilium/cilium).
-const RESERVED: [&str; 11] = [
+pub(super) const RESERVED: [&str; 11] = [
     "unknown",
     "host",
     "world",

@@ -1,6 +1,11 @@
 //! Hubble's API, so that its clients understand an agent.
 
+pub mod json;
 pub mod message;
+pub mod read;
+
+#[cfg(test)]
+mod read_tests;
 
 /// What the files of `proto/` generate that have Hubble's names and numbers.
 #[expect(
