@@ -20,6 +20,7 @@ pub mod obsflow;
 pub mod process;
 pub mod rewrite;
 pub mod scenario;
+pub mod scrape;
 pub mod server;
 pub mod tool;
 pub mod wait;

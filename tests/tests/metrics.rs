@@ -1,6 +1,5 @@
 //! `obsflow agent --metrics`: what happens, as Prometheus reads it.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -10,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use obsflow_tests::scenario::{connect, says};
+use obsflow_tests::scrape::{Samples, get};
 use obsflow_tests::server::otlp::{self, Collector, Sdk, Transport};
 use obsflow_tests::wait::{SOON, until};
 use obsflow_tests::{Lab, Pod, PodSpec, Proc, tool};
@@ -79,43 +79,8 @@ fn address(agent: &Proc) -> Result<SocketAddr> {
     Ok(line["address"].as_str().context("no address")?.parse()?)
 }
 
-/// What is answered: head and body.
-fn get(address: SocketAddr, accept: &str) -> Result<(String, String)> {
-    let mut stream = TcpStream::connect(address)?;
-    write!(
-        stream,
-        "GET /metrics HTTP/1.1\r\nHost: x\r\nAccept: {accept}\r\nConnection: close\r\n\r\n"
-    )?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    let (head, body) = answer.split_once("\r\n\r\n").context("no body")?;
-    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
-    Ok((head.to_lowercase(), body.to_owned()))
-}
-
-/// Samples by name and labels.
-fn scrape(address: SocketAddr) -> Result<BTreeMap<String, f64>> {
-    let (_, body) = get(address, "text/plain")?;
-    body.lines()
-        .filter(|line| !line.starts_with('#'))
-        .map(|line| {
-            let (name, value) = line.rsplit_once(' ').context("no value")?;
-            Ok((name.to_owned(), value.parse()?))
-        })
-        .collect()
-}
-
-/// The sum of the samples of a family that have all these labels; `None` without any.
-fn sum(samples: &BTreeMap<String, f64>, family: &str, labels: &[&str]) -> Option<f64> {
-    let found: Vec<f64> = samples
-        .iter()
-        .filter(|(name, _)| {
-            let (of, rest) = name.split_once('{').unwrap_or((name, ""));
-            of == family && labels.iter().all(|label| rest.contains(label))
-        })
-        .map(|(_, value)| *value)
-        .collect();
-    (!found.is_empty()).then(|| found.iter().sum())
+fn scrape(address: SocketAddr) -> Result<Samples> {
+    Samples::of(address)
 }
 
 /// Asks the name server for a name, a number of times, and waits for each answer.
@@ -128,14 +93,10 @@ fn ask(lab: &Lab, pod: &Pod, name: &str, times: u32) -> Result<()> {
 
 const CHECKOUT: [&str; 2] = ["namespace=\"apps\"", "workload=\"checkout\""];
 
-fn responses(samples: &BTreeMap<String, f64>, rcode: &str) -> Option<f64> {
+fn responses(samples: &Samples, rcode: &str) -> Option<f64> {
     let [namespace, workload] = CHECKOUT;
     let rcode = format!("rcode=\"{rcode}\"");
-    sum(
-        samples,
-        "obsflow_dns_responses_total",
-        &[namespace, workload, &rcode],
-    )
+    samples.sum("obsflow_dns_responses_total", &[namespace, workload, &rcode])
 }
 
 #[test]
@@ -146,18 +107,15 @@ fn what_happens_is_counted_exactly() -> Result<()> {
     let agent = start(&lab, &folder, &["--metrics", "127.0.0.1:0"])?;
     let at = address(&agent)?;
     let before = scrape(at)?;
-    assert_eq!(sum(&before, "obsflow_dns_queries_total", &CHECKOUT), None);
-    assert_eq!(
-        sum(&before, "obsflow_hook_attached", &["hook=\"tcp\""]),
-        Some(1.0)
-    );
+    assert_eq!(before.sum("obsflow_dns_queries_total", &CHECKOUT), None);
+    assert_eq!(before.sum("obsflow_hook_attached", &["hook=\"tcp\""]), Some(1.0));
 
     // At once: a scrape has what was answered until it asked.
     let pod = lab.pod("apps/checkout")?;
     ask(&lab, &pod, "nosuch.example.", 40)?;
     let after = scrape(at)?;
     assert_eq!(responses(&after, "NXDOMAIN"), Some(40.0));
-    assert_eq!(sum(&after, "obsflow_dns_queries_total", &CHECKOUT), Some(40.0));
+    assert_eq!(after.sum("obsflow_dns_queries_total", &CHECKOUT), Some(40.0));
     lab.dns().add("there.example", &["192.0.2.1".parse()?])?;
     ask(&lab, &pod, "there.example.", 3)?;
     let after = scrape(at)?;
@@ -173,11 +131,11 @@ fn what_happens_is_counted_exactly() -> Result<()> {
     let [namespace, workload] = CHECKOUT;
     let port = "port=\"4317\"";
     assert_eq!(
-        sum(&after, "obsflow_tcp_attempts_total", &[namespace, workload, port]),
+        after.sum("obsflow_tcp_attempts_total", &[namespace, workload, port]),
         Some(3.0)
     );
     let refused = [namespace, workload, port, "outcome=\"refused\""];
-    assert_eq!(sum(&after, "obsflow_tcp_connects_total", &refused), Some(3.0));
+    assert_eq!(after.sum("obsflow_tcp_connects_total", &refused), Some(3.0));
     let sink = format!("sink=\"{to}\"");
     let refused = [
         namespace,
@@ -187,11 +145,11 @@ fn what_happens_is_counted_exactly() -> Result<()> {
         "errno=\"ECONNREFUSED\"",
     ];
     until("refused connects by sink", SOON, || {
-        Ok((sum(&scrape(at)?, "obsflow_sink_connects_total", &refused) == Some(3.0)).then_some(()))
+        Ok((scrape(at)?.sum("obsflow_sink_connects_total", &refused) == Some(3.0)).then_some(()))
     })?;
 
     // Its pod is replaced: the workload's counters go on, while the kernel forgets the old one.
-    let entries = |samples: &BTreeMap<String, f64>| sum(samples, "obsflow_map_entries", &["map=\"dns\""]);
+    let entries = |samples: &Samples| samples.sum("obsflow_map_entries", &["map=\"dns\""]);
     let before = scrape(at)?;
     pod.delete()?;
     let pod = lab.pod("apps/checkout")?;
@@ -246,9 +204,9 @@ fn exports_and_verdicts_come_and_go() -> Result<()> {
             .map(|label| (*label).to_owned())
             .collect()
     };
-    let value = |samples: &BTreeMap<String, f64>, family: &str, labels: &[String]| {
+    let value = |samples: &Samples, family: &str, labels: &[String]| {
         let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
-        sum(samples, family, &labels)
+        samples.sum(family, &labels)
     };
     let samples = until("an accepted export", SOON, || {
         let samples = scrape(at)?;
@@ -286,18 +244,17 @@ fn exports_and_verdicts_come_and_go() -> Result<()> {
         "verdict=\"dns-nxdomain\"",
         "severity=\"critical\"",
     ];
-    let verdict = |samples: &BTreeMap<String, f64>| sum(samples, "obsflow_verdict", &nxdomain);
+    let verdict = |samples: &Samples| samples.sum("obsflow_verdict", &nxdomain);
     let first = scrape(at)?;
     let starting = ["severity=\"starting\""];
-    assert_eq!(sum(&first, "obsflow_verdict", &starting), None);
+    assert_eq!(first.sum("obsflow_verdict", &starting), None);
     let samples = until("a verdict", OPENS, || {
         let samples = scrape(at)?;
         Ok(verdict(&samples).map(|_| samples))
     })?;
     assert_eq!(verdict(&samples), Some(1.0));
     assert!(
-        sum(
-            &samples,
+        samples.sum(
             "obsflow_dns_lookups_total",
             &["workload=\"catalog\"", "outcome=\"nxdomain\""]
         ) >= Some(1.0)
@@ -313,7 +270,7 @@ fn exports_and_verdicts_come_and_go() -> Result<()> {
         Ok(verdict(&scrape(at)?).is_none().then_some(()))
     })?;
     let healthy = [CHECKOUT[1], "verdict=\"healthy\""];
-    assert!(sum(&scrape(at)?, "obsflow_verdict", &healthy) >= Some(1.0));
+    assert!(scrape(at)?.sum("obsflow_verdict", &healthy) >= Some(1.0));
     Ok(())
 }
 

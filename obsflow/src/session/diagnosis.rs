@@ -60,6 +60,11 @@ pub trait Publish {
         let _ = step;
     }
 
+    /// See [`Sink::renamed`].
+    fn renamed(&mut self, workloads: &[Arc<Workload>]) {
+        let _ = workloads;
+    }
+
     /// See [`Sink::wants_counters`].
     fn wants_counters(&self) -> bool {
         false
@@ -231,6 +236,7 @@ impl<P: Publish> Sink for DiagnosisSink<P> {
             self.expectations.renamed(workload);
             self.diagnoser.renamed(workload);
         }
+        self.publish.renamed(workloads);
         self.dirty = true;
         Ok(())
     }

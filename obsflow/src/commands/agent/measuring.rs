@@ -25,6 +25,9 @@ impl Measuring {
     pub(super) fn second(&mut self, session: &Session) {
         let now = now();
         self.metrics.ring(session.waiting(), now);
+        if let Some(cluster) = session.cluster_handle() {
+            self.metrics.cluster(cluster.latest(), now);
+        }
         self.metrics.second(now);
     }
 

@@ -28,7 +28,7 @@ use crate::expect::{self, Expectations};
 use crate::kernel::hooks::State;
 use crate::model::status::Status;
 use crate::model::verdict::{Report, Transition};
-use crate::model::{Clock, Lifecycle, Mono, Observation};
+use crate::model::{Clock, Lifecycle, Mono, Observation, Workload};
 use crate::session::diagnosis::{self, DiagnosisSink, News, Publish};
 use crate::session::status::node_name;
 use crate::session::{Purpose, Session, Stop, now};
@@ -221,6 +221,12 @@ impl Publish for Publishing {
     fn lifecycle(&mut self, step: &Lifecycle) {
         if let Some(measuring) = &mut self.measuring {
             measuring.metrics.lifecycle(step);
+        }
+    }
+
+    fn renamed(&mut self, workloads: &[Arc<Workload>]) {
+        if let Some(measuring) = &mut self.measuring {
+            measuring.metrics.renamed(workloads, now());
         }
     }
 

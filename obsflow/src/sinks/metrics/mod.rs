@@ -8,6 +8,7 @@ mod encode;
 mod exact;
 pub mod families;
 mod index;
+mod meanings;
 mod names;
 mod observed;
 mod own;
@@ -35,6 +36,7 @@ use self::series::Value;
 use self::sinks::Sinks;
 use self::store::{Key, More, NO_MORE, Store, Who};
 use self::workloads::{Move, Workloads};
+use crate::model::cluster::Cluster;
 use crate::model::{Lifecycle, Mono, Workload};
 
 pub use encode::Format;
@@ -155,7 +157,17 @@ impl Metrics {
     /// Takes workloads whose names became known.
     pub fn renamed(&mut self, workloads: &[Arc<Workload>], now: Mono) {
         for workload in workloads {
-            self.who(workload, now);
+            // Those that nothing was counted for get their row when something is.
+            if self.workloads.knows(workload) {
+                self.who(workload, now);
+            }
+        }
+    }
+
+    /// Takes what is known of the cluster now. Once a second is enough.
+    pub fn cluster(&mut self, cluster: Arc<Cluster>, now: Mono) {
+        for (from, to) in self.sinks.cluster(cluster, now, &mut self.names) {
+            self.merge_sink(from, to);
         }
     }
 
@@ -206,6 +218,7 @@ impl Metrics {
             if let Some(written) = self.workloads.written(to) {
                 self.store.merge_who(from, hidden, to, written, &self.names);
             }
+            self.sinks.moved(from);
             self.workloads.moved((from, to));
         }
     }
@@ -255,10 +268,15 @@ impl Metrics {
 
     /// Moves what was counted for a sink to `~other`.
     fn evict_sink(&mut self, sink: Option<Sym>) {
-        let Some(sink) = sink else { return };
+        if let Some(sink) = sink {
+            self.merge_sink(sink, names::OTHER);
+        }
+    }
+
+    fn merge_sink(&mut self, from: Sym, to: Sym) {
         let workloads = &self.workloads;
         self.store
-            .merge_sink(sink, |who| workloads.written(who).cloned(), &self.names);
+            .merge_sink(from, to, |who| workloads.written(who).cloned(), &self.names);
     }
 }
 

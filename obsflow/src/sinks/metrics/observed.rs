@@ -210,7 +210,8 @@ impl Metrics {
     }
 
     fn sink(&mut self, seen: &Observation) -> Sym {
-        let Some((sink, evicted)) = self.sinks.of(seen, &mut self.names) else {
+        let who = self.who(&seen.workload, seen.at);
+        let Some((sink, evicted)) = self.sinks.of(who, seen, &mut self.names) else {
             return EMPTY;
         };
         self.evict_sink(evicted);

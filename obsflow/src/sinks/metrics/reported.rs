@@ -6,7 +6,6 @@ use foldhash::fast::RandomState;
 
 use super::Metrics;
 use super::families::Id;
-use super::names::{EMPTY, Sym};
 use super::store::{Key, More};
 use crate::model::exchange::Signal;
 use crate::model::verdict::{Export, Report, Rung, Severity};
@@ -46,19 +45,9 @@ impl Metrics {
     }
 
     fn export(&mut self, export: &Export, clock: Clock, at: Mono, numbers: &mut Numbers) {
-        let Some(endpoint) = &export.endpoint else {
-            // Nothing is known of where to: an SDK that is off, or cannot be read.
-            self.ladder(export, EMPTY, clock, at, numbers);
-            return;
-        };
-        let to = (&endpoint.host, endpoint.port);
-        let (sink, evicted) = self.sinks.configured(to, &export.workload, at, &mut self.names);
-        self.evict_sink(evicted);
-        self.ladder(export, sink, clock, at, numbers);
-    }
-
-    fn ladder(&mut self, export: &Export, sink: Sym, clock: Clock, at: Mono, numbers: &mut Numbers) {
         let who = self.who(&export.workload, at);
+        let (sink, evicted) = self.sinks.configured(who, export, at, &mut self.names);
+        self.evict_sink(evicted);
         let key = |family: Id, more: More| Key {
             family,
             who: Some(who),

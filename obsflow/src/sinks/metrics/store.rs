@@ -8,7 +8,7 @@ use foldhash::fast::RandomState;
 
 use super::families::Id;
 use super::index::{Change, Shared};
-use super::names::{EMPTY, Names, OTHER, Sym};
+use super::names::{EMPTY, Names, Sym};
 use super::series::{Series, Value};
 
 /// Label values besides namespace, workload, pod and sink, in the family's order.
@@ -110,8 +110,14 @@ impl Store {
         }
     }
 
-    /// Moves everything that was counted for one sink to `~other`.
-    pub(super) fn merge_sink(&mut self, sink: Sym, written: impl Fn(Who) -> Option<Written>, names: &Names) {
+    /// Moves everything that was counted for one sink to another.
+    pub(super) fn merge_sink(
+        &mut self,
+        sink: Sym,
+        to: Sym,
+        written: impl Fn(Who) -> Option<Written>,
+        names: &Names,
+    ) {
         let keys: Vec<Key> = self
             .series
             .keys()
@@ -124,7 +130,7 @@ impl Store {
             if let Some(keys) = key.who.and_then(|who| self.by_who.get_mut(&who)) {
                 keys.retain(|known| *known != key);
             }
-            self.merge(key, hidden, Key { sink: OTHER, ..key }, who.as_ref(), names);
+            self.merge(key, hidden, Key { sink: to, ..key }, who.as_ref(), names);
         }
     }
 

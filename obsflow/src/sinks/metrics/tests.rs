@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::kernel::counters::Counts;
+use crate::model::cluster::{Addresses, Destination, Service};
 use crate::model::event::{Outcome, TcpInfo};
 use crate::model::exchange::{Answer, Dialect, Exchange, Form, Ingest, Request, Signal, Spoken, TargetForm};
 use crate::model::lifecycle::Step;
@@ -385,6 +386,51 @@ fn what_came_before_the_name_is_the_workloads_once_it_is_known() {
 }
 
 #[test]
+fn who_is_renamed_and_did_nothing_has_no_row() {
+    let (mut metrics, _scraper) = metrics(Options::default());
+    let before = metrics.workloads.len();
+    metrics.renamed(&[container(Some("checkout"), 1, 1)], at(1));
+    assert_eq!(metrics.workloads.len(), before);
+}
+
+#[test]
+fn what_was_counted_for_an_address_is_its_services_once_that_is_known() {
+    let (mut metrics, scraper) = metrics(Options::default());
+    let checkout = container(Some("checkout"), 1, 1);
+    let mut sends = seen(&checkout, 1, 1, info(100, 10));
+    sends.remote_name = None;
+    metrics.observe(&seen(&checkout, 1, 1, What::Attempt));
+    metrics.observe(&sends);
+    let sent = |scraper: &Scraper, sink: &str| {
+        let labels = format!(r#"{CHECKOUT},sink="{sink}""#);
+        get(&scrape(scraper), "obsflow_sink_sent_bytes_total", &labels)
+    };
+    assert_eq!(sent(&scraper, "10.96.0.9:4317"), Some(100.0));
+    let service = Arc::new(Service {
+        namespace: "obs".into(),
+        name: "otel".into(),
+        ..Service::default()
+    });
+    let mut addresses = Addresses::default();
+    addresses
+        .by_cluster_ip
+        .insert([10, 96, 0, 9].into(), Arc::clone(&service));
+    let cluster = Arc::new(Cluster {
+        addresses: Arc::new(addresses),
+        ..Cluster::default()
+    });
+    metrics.cluster(cluster, at(2));
+    sends.what = info(150, 20);
+    sends.remote_is = Some(Arc::new(Destination::Service {
+        namespace: Arc::clone(&service.namespace),
+        name: Arc::clone(&service.name),
+    }));
+    metrics.observe(&sends);
+    assert_eq!(sent(&scraper, "10.96.0.9:4317"), None);
+    assert_eq!(sent(&scraper, "obs/otel:4317"), Some(150.0));
+}
+
+#[test]
 fn series_of_pods_go_and_what_they_counted_stays() {
     let (mut metrics, scraper) = metrics(Options {
         pod_label: true,
@@ -433,7 +479,7 @@ fn workloads_are_bounded_and_their_numbers_are_kept() {
     }
     let name = "obsflow_dns_lookups_total";
     let of = |workload: &str| format!(r#"namespace="shop",workload="{workload}",outcome="nxdomain""#);
-    let other = r#"workload="~other",outcome="nxdomain""#;
+    let other = r#"namespace="~other",workload="~other",outcome="nxdomain""#;
     let samples = scrape(&scraper);
     assert_eq!(get(&samples, name, &of("one")), Some(1.0));
     assert_eq!(get(&samples, name, &of("three")), None);

@@ -93,10 +93,11 @@ impl Workloads {
             pods: 0,
             folded: (0, 0),
         };
-        for name in ["unknown", OTHER_TEXT] {
+        // In this order: `UNKNOWN`, `OTHER`. Workloads of many namespaces are in the one that is of none of them.
+        for (namespace, workload) in [("", "unknown"), (OTHER_TEXT, OTHER_TEXT)] {
             let written = Written {
-                namespace: "".into(),
-                workload: name.into(),
+                namespace: namespace.into(),
+                workload: workload.into(),
                 pod: "".into(),
                 hidden: false,
             };
@@ -136,6 +137,16 @@ impl Workloads {
         let who = self.place(workload, at, moves);
         self.seat(key, workload, who, at);
         who
+    }
+
+    /// Whether something was counted for it, or may have been before it had a name.
+    pub(super) fn knows(&self, workload: &Workload) -> bool {
+        let known = |key| self.containers.contains_key(&key);
+        workload.container_key().is_some_and(known)
+            || workload
+                .pod_uid
+                .as_ref()
+                .is_some_and(|uid| self.nameless.contains_key(uid))
     }
 
     /// Remembers where a container belongs.

@@ -196,6 +196,33 @@ pub fn deployment(namespace: &str, name: &str) -> Result<Value> {
     )
 }
 
+/// A CronJob, and a Job that it made.
+#[must_use]
+pub fn cron_job(namespace: &str, name: &str, job: &str) -> [Value; 2] {
+    let object = |kind: &str, name: &str, spec: Value| {
+        json!({
+            "apiVersion": "batch/v1",
+            "kind": kind,
+            "metadata": {
+                "name": name,
+                "namespace": namespace,
+                "uid": uid(kind, namespace, name),
+                "creationTimestamp": "2026-03-02T08:00:00Z",
+                "generation": 1
+            },
+            "spec": spec
+        })
+    };
+    let template = json!({ "spec": { "template": { "spec": { "restartPolicy": "OnFailure" } } } });
+    let cron = object(
+        "CronJob",
+        name,
+        json!({ "schedule": "*/5 * * * *", "concurrencyPolicy": "Allow", "jobTemplate": template }),
+    );
+    let made = object("Job", job, template["spec"].clone());
+    [cron, owned_by(made, "batch/v1", "CronJob", name)]
+}
+
 /// A Service with this cluster address.
 ///
 /// # Errors
