@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use obsflow::cluster::{Config, Handle, start};
-use obsflow::model::cluster::{Cluster, Destination, Owner, Watch, WatchState};
+use obsflow::model::cluster::{Cluster, ContainerRole, Destination, Owner, Watch, WatchState};
 use obsflow_tests::server::kube::{Api, Order, objects};
 use obsflow_tests::wait::{SOON, until};
 use serde_json::{Value, json};
@@ -395,6 +395,48 @@ fn a_static_pod_is_known_by_the_uid_of_its_cgroup() -> Result<()> {
     let pod = cluster.pods.get(hash).context("no pod")?;
     assert!(pod.host_network);
     assert_eq!(pod.owner, Some(owner("Node", "node-0")));
+    Ok(())
+}
+
+#[test]
+fn every_kind_of_container_is_known_by_its_id() -> Result<()> {
+    let api = small()?;
+    let ids = ["a1", "b2", "c3"].map(|pair| pair.repeat(32));
+    let mut pod = objects::pod("apps", "cart", "k7k7k", "10.42.0.21")?;
+    let status = |name: &str, id: &str| json!([{ "name": name, "containerID": format!("cri-o://{id}"), "restartCount": 0 }]);
+    for (pointer, value) in [
+        (
+            "/spec/initContainers",
+            json!([{ "name": "setup", "image": "x", "restartPolicy": "Always" }]),
+        ),
+        ("/status/initContainerStatuses", status("setup", &ids[0])),
+        ("/status/containerStatuses", status("cart", &ids[1])),
+        (
+            "/spec/ephemeralContainers",
+            json!([{ "name": "debugger-5x2xk", "image": "x", "targetContainerName": "cart" }]),
+        ),
+        (
+            "/status/ephemeralContainerStatuses",
+            status("debugger-5x2xk", &ids[2]),
+        ),
+    ] {
+        objects::set(&mut pod, pointer, value);
+    }
+    api.apply(pod)?;
+    let client = Client::start(&api)?;
+    let cluster = client.wait("the pod", |cluster| {
+        cluster.pods.at([10, 42, 0, 21].into()).is_some()
+    })?;
+    let expected = [
+        ("setup", ContainerRole::Init),
+        ("cart", ContainerRole::Main),
+        ("debugger-5x2xk", ContainerRole::Ephemeral),
+    ];
+    for (id, (name, role)) in ids.iter().zip(expected) {
+        let (pod, container) = cluster.pods.of_container(id).context("no such container")?;
+        assert_eq!((&*container.name, container.role), (name, role));
+        assert!(pod.name.starts_with("cart-"), "{}", pod.name);
+    }
     Ok(())
 }
 

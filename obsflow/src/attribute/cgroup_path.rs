@@ -195,4 +195,4 @@ fn is_hex(text: &str) -> bool {
 
 #[cfg(test)]
 #[path = "cgroup_path_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -7,14 +7,68 @@ const OTHER: &str = "ffffffffeeeeeeeeddddddddccccccccbbbbbbbbaaaaaaaa99999999888
 const UID: &str = "0d9c1a52-1f3b-4c5d-8e7f-112233445566";
 const STATIC: &str = "3b7d9f0c2a4e6d8f1b3c5e7a9d0f2b4c";
 
+/// Containers of a pod, under every driver and runtime.
+pub(in crate::attribute) const CONTAINERS: &[&str] = &[
+    // cgroupfs driver: containerd, Docker; every quality of service; v1 and v2 have the same path.
+    "/kubepods/burstable/pod$U/$I",
+    "/kubepods/besteffort/pod$U/$I",
+    "/kubepods/pod$U/$I",
+    // CRI-O with the cgroupfs driver.
+    "/kubepods/burstable/pod$U/crio-$I",
+    // systemd driver: containerd (k3s and rke2 too), CRI-O, Docker.
+    "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod$V.slice/cri-containerd-$I.scope",
+    "/kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod$V.slice/cri-containerd-$I.scope",
+    "/kubepods.slice/kubepods-pod$V.slice/cri-containerd-$I.scope",
+    "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod$V.slice/crio-$I.scope",
+    "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod$V.slice/crio-$I.scope/container",
+    "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod$V.slice/docker-$I.scope",
+    // Below the container's own cgroup: systemd in a container, nested runtimes.
+    "/kubepods.slice/kubepods-pod$V.slice/cri-containerd-$I.scope/init.scope",
+    "/kubepods.slice/kubepods-pod$V.slice/cri-containerd-$I.scope/system.slice/nginx.service",
+    "/kubepods/burstable/pod$U/$I/docker/$O",
+    // Another kubelet inside of a pod: the outer pod is the node's own.
+    "/kubepods/burstable/pod$U/$I/kubelet/kubepods/burstable/pod$S/$O",
+    // kind, k3d: a kubelet inside of a container, with a cgroup root of its own.
+    "/kubelet/kubepods/burstable/pod$U/$I",
+    "/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-burstable.slice/kubelet-kubepods-burstable-pod$V.slice/cri-containerd-$I.scope",
+    "/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-pod$V.slice/cri-containerd-$I.scope",
+    "/docker/$O/kubelet/kubepods/besteffort/pod$U/$I",
+    "/docker/$O/kubepods/besteffort/pod$U/$I",
+    "/system.slice/docker-$O.scope/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-burstable.slice/kubelet-kubepods-burstable-pod$V.slice/cri-containerd-$I.scope",
+    "/machine.slice/libpod-$O.scope/container/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-pod$V.slice/cri-containerd-$I.scope",
+    // k3s started as a service, LXC.
+    "/system.slice/k3s.service/kubepods/burstable/pod$U/$I",
+    "/lxc.payload.node1/kubepods/burstable/pod$U/$I",
+    // kubelet on the systemd driver, containerd on cgroupfs: the slice stands unparsed in the name.
+    "/system.slice/containerd.service/kubepods-burstable-pod$V.slice:cri-containerd:$I",
+    "/kubepods-besteffort-pod$V.slice:cri-containerd:$I",
+    "/system.slice/k3s-agent.service/kubepods-burstable-pod$V.slice:cri-containerd:$I",
+    // A node that is a container, seen from its host, where the runtime inside has no cgroup root of its own (minikube, k3d).
+    "/system.slice/docker-$O.scope/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod$V.slice/docker-$I.scope",
+    "/system.slice/docker-$O.scope/kubepods.slice/kubepods-pod$V.slice/crio-$I.scope",
+    "/docker/$O/kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod$V.slice/docker-$I.scope",
+    "/system.slice/docker-$O.scope/kubepods/besteffort/pod$U/$I",
+    "/system.slice/docker-$O.scope/kubelet/kubepods/burstable/pod$U/$I",
+    "/machine.slice/libpod-$O.scope/container/kubelet/kubepods/pod$U/$I",
+    // From within another cgroup namespace.
+    "/../../../kubepods-burstable.slice/kubepods-burstable-pod$V.slice/cri-containerd-$I.scope",
+    "/../../pod$U/$I",
+    "/../../../burstable/pod$U/$I",
+];
+
 /// `$I` stands for the container id, `$O` for another, `$U` for the UID, `$V` for it with underscores, `$S` for a
 /// static pod's.
 fn path(template: &str) -> String {
+    path_of(template, UID, ID)
+}
+
+/// [`path`] of another pod and container.
+pub(in crate::attribute) fn path_of(template: &str, uid: &str, id: &str) -> String {
     template
-        .replace("$I", ID)
+        .replace("$I", id)
         .replace("$O", OTHER)
-        .replace("$U", UID)
-        .replace("$V", &UID.replace('-', "_"))
+        .replace("$U", uid)
+        .replace("$V", &uid.replace('-', "_"))
         .replace("$S", STATIC)
 }
 
@@ -31,53 +85,7 @@ fn is_pod(template: &str, uid: Option<&str>, container: Option<&str>) {
 
 #[test]
 fn containers_of_pods_under_every_driver_and_runtime() {
-    for template in [
-        // cgroupfs driver: containerd, Docker; every quality of service; v1 and v2 have the same path.
-        "/kubepods/burstable/pod$U/$I",
-        "/kubepods/besteffort/pod$U/$I",
-        "/kubepods/pod$U/$I",
-        // CRI-O with the cgroupfs driver.
-        "/kubepods/burstable/pod$U/crio-$I",
-        // systemd driver: containerd (k3s and rke2 too), CRI-O, Docker.
-        "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod$V.slice/cri-containerd-$I.scope",
-        "/kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod$V.slice/cri-containerd-$I.scope",
-        "/kubepods.slice/kubepods-pod$V.slice/cri-containerd-$I.scope",
-        "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod$V.slice/crio-$I.scope",
-        "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod$V.slice/crio-$I.scope/container",
-        "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod$V.slice/docker-$I.scope",
-        // Below the container's own cgroup: systemd in a container, nested runtimes.
-        "/kubepods.slice/kubepods-pod$V.slice/cri-containerd-$I.scope/init.scope",
-        "/kubepods.slice/kubepods-pod$V.slice/cri-containerd-$I.scope/system.slice/nginx.service",
-        "/kubepods/burstable/pod$U/$I/docker/$O",
-        // Another kubelet inside of a pod: the outer pod is the node's own.
-        "/kubepods/burstable/pod$U/$I/kubelet/kubepods/burstable/pod$S/$O",
-        // kind, k3d: a kubelet inside of a container, with a cgroup root of its own.
-        "/kubelet/kubepods/burstable/pod$U/$I",
-        "/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-burstable.slice/kubelet-kubepods-burstable-pod$V.slice/cri-containerd-$I.scope",
-        "/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-pod$V.slice/cri-containerd-$I.scope",
-        "/docker/$O/kubelet/kubepods/besteffort/pod$U/$I",
-        "/docker/$O/kubepods/besteffort/pod$U/$I",
-        "/system.slice/docker-$O.scope/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-burstable.slice/kubelet-kubepods-burstable-pod$V.slice/cri-containerd-$I.scope",
-        "/machine.slice/libpod-$O.scope/container/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-pod$V.slice/cri-containerd-$I.scope",
-        // k3s started as a service, LXC.
-        "/system.slice/k3s.service/kubepods/burstable/pod$U/$I",
-        "/lxc.payload.node1/kubepods/burstable/pod$U/$I",
-        // kubelet on the systemd driver, containerd on cgroupfs: the slice stands unparsed in the name.
-        "/system.slice/containerd.service/kubepods-burstable-pod$V.slice:cri-containerd:$I",
-        "/kubepods-besteffort-pod$V.slice:cri-containerd:$I",
-        "/system.slice/k3s-agent.service/kubepods-burstable-pod$V.slice:cri-containerd:$I",
-        // A node that is a container, seen from its host, where the runtime inside has no cgroup root of its own (minikube, k3d).
-        "/system.slice/docker-$O.scope/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod$V.slice/docker-$I.scope",
-        "/system.slice/docker-$O.scope/kubepods.slice/kubepods-pod$V.slice/crio-$I.scope",
-        "/docker/$O/kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod$V.slice/docker-$I.scope",
-        "/system.slice/docker-$O.scope/kubepods/besteffort/pod$U/$I",
-        "/system.slice/docker-$O.scope/kubelet/kubepods/burstable/pod$U/$I",
-        "/machine.slice/libpod-$O.scope/container/kubelet/kubepods/pod$U/$I",
-        // From within another cgroup namespace.
-        "/../../../kubepods-burstable.slice/kubepods-burstable-pod$V.slice/cri-containerd-$I.scope",
-        "/../../pod$U/$I",
-        "/../../../burstable/pod$U/$I",
-    ] {
+    for template in CONTAINERS {
         is_pod(template, Some(UID), Some(ID));
     }
 }

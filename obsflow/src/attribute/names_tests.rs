@@ -3,6 +3,7 @@
 use std::sync::Mutex;
 
 use super::*;
+use crate::attribute::cgroup_path::tests::{CONTAINERS, path_of};
 use crate::attribute::tests::{ID, POD, UID, at, attempt, cgroup, live, nameless};
 use crate::model::cluster::{Container, ContainerRole, Owner, Pods};
 use crate::model::event::{Endpoints, EventBody};
@@ -170,6 +171,43 @@ fn restarted_containers_static_pods_and_host_network() {
         told(&attributor.on(&at(2, 9, 6, attempt("etcd"))).0),
         "shop/etcd-node1/etcd of ?"
     );
+}
+
+/// A pod on the host's network and a static one, each with an init container, its own, and a debugger's.
+#[test]
+fn every_container_has_its_name_under_every_shape_of_a_path() {
+    let names = ["setup", "agent", "debugger-5x2xk"];
+    let roles = [ContainerRole::Init, ContainerRole::Main, ContainerRole::Ephemeral];
+    let ids = ["a1", "b2", "c3"].map(|pair| pair.repeat(32));
+    for (uid, template) in [UID, STATIC]
+        .iter()
+        .flat_map(|uid| CONTAINERS.iter().map(move |it| (*uid, *it)))
+    {
+        let (mut attributor, source) = attributor();
+        let mut known = pod(uid, "agent-x2xkq", &[]);
+        known.host_network = true;
+        known.ips = vec!["192.168.0.1".parse().unwrap()];
+        known.owner = deployment("agent");
+        for ((name, role), id) in names.iter().zip(roles).zip(&ids) {
+            known.containers.push(Container {
+                name: (*name).into(),
+                id: Some(id.as_str().into()),
+                role,
+            });
+        }
+        source.publish([known]);
+        for ((number, name), id) in (7..).zip(names).zip(&ids) {
+            let path = path_of(template, uid, id);
+            attributor.on(&at(1, number, 0, cgroup(&path)));
+            let (workload, _) = attributor.on(&at(1, number, 5, nameless()));
+            assert_eq!(
+                told(&workload),
+                format!("shop/agent-x2xkq/{name} of agent"),
+                "{path}"
+            );
+            assert_eq!(workload.pod_uid.as_deref(), Some(uid), "{path}");
+        }
+    }
 }
 
 #[test]

@@ -229,6 +229,7 @@ fn text(shown: &Report) -> String {
         ("decoded", events.decoded),
         ("undecodable", events.undecodable),
         ("workload unknown", events.unattributed),
+        ("pod known by address", events.by_address),
         ("forgotten", events.forgotten),
         ("connection table full", events.connections_full),
         ("counter table full", events.counts_full),

@@ -111,6 +111,8 @@ pub struct Events {
     pub undecodable: u64,
     /// Events whose workload is unknown.
     pub unattributed: u64,
+    /// Events whose pod is known by its address alone, best effort: neither cgroup nor process were in the record.
+    pub by_address: u64,
     /// Queries, searches, connections and names that had to be forgotten for want of room.
     pub forgotten: u64,
     /// Connections followed now.

@@ -76,6 +76,7 @@ impl Session {
         let stats = self.stats();
         let pipeline = self.pipeline().counters();
         let forgotten = self.pipeline().correlation();
+        let attribution = self.pipeline().attribution();
         Events {
             window_ms: 0,
             emitted: stats.emitted_total(),
@@ -87,7 +88,8 @@ impl Session {
             unreadable: stats.unreadable,
             decoded: pipeline.seen,
             undecodable: pipeline.undecodable,
-            unattributed: self.pipeline().attribution().unknown,
+            unattributed: attribution.unknown,
+            by_address: attribution.by_address,
             forgotten: forgotten.queries_forgotten
                 + forgotten.lookups_forgotten
                 + forgotten.connections_forgotten

@@ -116,6 +116,7 @@ fn events_to(events: &Events) -> v1::Events {
         decoded: events.decoded,
         undecodable: events.undecodable,
         unattributed: events.unattributed,
+        by_address: events.by_address,
         forgotten: events.forgotten,
         connections: events.connections,
     }
@@ -135,6 +136,7 @@ fn events_from(events: v1::Events) -> Events {
         decoded: events.decoded,
         undecodable: events.undecodable,
         unattributed: events.unattributed,
+        by_address: events.by_address,
         forgotten: events.forgotten,
         connections: events.connections,
     }

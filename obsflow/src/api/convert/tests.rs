@@ -317,6 +317,7 @@ pub(in crate::api) fn sample_status() -> Status {
             decoded: 8,
             undecodable: 9,
             unattributed: 10,
+            by_address: 13,
             forgotten: 11,
             connections: 12,
         },
