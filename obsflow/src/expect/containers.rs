@@ -19,6 +19,8 @@ use crate::model::expectation::{ContainerKey, ExpectationChange};
 use crate::model::lifecycle::{Lifecycle, Step};
 use crate::model::{Mono, Workload};
 
+/// How long a container runtime may take from a container's first process to its program.
+const CREATED: Duration = Duration::from_secs(5);
 /// Processes waiting to be read.
 const MAX_QUEUE: usize = 65_536;
 /// Profiles remembered as a number each; dead ones are swept when there are twice as many as before.
@@ -161,9 +163,12 @@ impl Expectations {
             self.changed.push(key.clone());
         }
         let before = tracked.get_mut(step.pid).map(|known| known.began);
-        // It began while processes were being listed: its exec was on the way already.
+        // It began while processes were being listed: its exec was on the way already, or its first process had been made and
+        // waited, in its cgroup, for the program to become.
+        let is_program =
+            |listed: Mono| step.at <= listed || before.is_some_and(|before| step.at.since(before) <= CREATED);
         if listed.is_none()
-            && tracked.listed.is_some_and(|listed| step.at <= listed)
+            && tracked.listed.is_some_and(is_program)
             && tracked.processes.iter().all(|known| known.pid == step.pid)
         {
             tracked.from_exec = true;

@@ -237,7 +237,7 @@ fn a_program_tells_more_than_the_shell_that_started_it() {
 #[test]
 fn whether_it_was_watched_from_its_exec() {
     let proc = Proc::new();
-    for (pid, ticks) in [(10, 500), (11, 500), (12, 500), (13, 510)] {
+    for (pid, ticks) in [(10, 500), (11, 500), (12, 500), (13, 510), (14, 500), (15, 500)] {
         proc.process(pid, ticks, OTLP, "app");
     }
     let mut expectations = proc.expectations();
@@ -249,6 +249,12 @@ fn whether_it_was_watched_from_its_exec() {
     // A container that runs already executes another program.
     expectations.on(&running(seconds(9), "probed", 12, seconds(5)));
     expectations.on(&exec(seconds(10), "probed", 13));
+    // Its first process was there when processes were listed; its program began after that.
+    expectations.on(&running(seconds(9), "created", 14, seconds(5)));
+    expectations.on(&exec(seconds(10), "created", 14));
+    // The same long after: it may have exported before.
+    expectations.on(&running(seconds(9), "again", 15, seconds(5)));
+    expectations.on(&exec(seconds(30), "again", 15));
     let mut found: Vec<_> = work(&mut expectations, seconds(10))
         .into_iter()
         .map(|change| match change {
@@ -257,7 +263,13 @@ fn whether_it_was_watched_from_its_exec() {
         })
         .collect();
     found.sort();
-    let expected = [("between", true), ("old", false), ("probed", false)];
+    let expected = [
+        ("again", false),
+        ("between", true),
+        ("created", true),
+        ("old", false),
+        ("probed", false),
+    ];
     assert_eq!(
         found,
         expected.map(|(key, from_exec)| (key.to_owned(), from_exec, seconds(5)))
