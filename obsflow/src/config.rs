@@ -22,7 +22,7 @@ use crate::filter::{self, FilterSet};
 use crate::kernel::hooks::Hook;
 use crate::sinks::{Format, PrinterOptions, Selector};
 
-pub use agent::{Agent, Metrics, TlsFiles};
+pub use agent::{Agent, Flows, Listen, Metrics};
 pub use doctor::{Cluster, Doctor, WATCH_FOR};
 pub use error::ConfigError;
 use error::{RING_MAX, RING_MIN};

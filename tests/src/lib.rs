@@ -14,6 +14,7 @@ pub mod draw;
 mod example;
 pub mod fault;
 pub mod flow;
+pub mod hubble;
 pub mod lab;
 pub mod manifests;
 pub mod obsflow;

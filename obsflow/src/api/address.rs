@@ -16,7 +16,7 @@ const PATH_MAX: usize = 107;
 pub enum Address {
     /// A unix socket: for its owner and its group.
     Unix(PathBuf),
-    /// A loopback address: for every process of this machine's network.
+    /// A port: of a loopback address for every process of this machine's network, of any other for others, too.
     Tcp(SocketAddr),
 }
 
@@ -24,9 +24,7 @@ pub enum Address {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
     /// Neither `unix://` nor `tcp://`.
-    #[error(
-        "{0:?} is no address of an agent: write unix:///PATH, such as {DEFAULT}, or tcp://127.0.0.1:PORT"
-    )]
+    #[error("{0:?} is no address of an agent: write unix:///PATH, such as {DEFAULT}, or tcp://ADDRESS:PORT")]
     Scheme(String),
     /// A relative path.
     #[error("{0:?}: the path of a socket begins with a slash: write unix:///PATH with three slashes")]
@@ -52,28 +50,18 @@ pub enum AddressError {
         "{0:?}: after tcp:// comes an IP address with its port: write tcp://127.0.0.1:PORT or tcp://[::1]:PORT"
     )]
     NoSocket(String),
-    /// An address that others reach.
-    #[error(
-        "{0:?} is reached from other machines, for which gRPC needs TLS, and obsflow does not serve that yet: write \
-         tcp://127.0.0.1:PORT, which kubectl port-forward reaches, too"
-    )]
-    NotLoopback(String),
 }
 
 impl Address {
-    /// Reads `unix:///path` or `tcp://127.0.0.1:port`.
+    /// Reads `unix:///path` or `tcp://address:port`.
     ///
     /// # Errors
-    /// When it is something else, no socket can have that path, or others than this machine reach that address.
+    /// When it is something else, or no socket can have that path.
     pub fn parse(text: &str) -> Result<Self, AddressError> {
         if let Some(socket) = text.strip_prefix("tcp://") {
-            let socket: SocketAddr = socket
+            let socket = socket
                 .parse()
                 .map_err(|_| AddressError::NoSocket(text.to_owned()))?;
-            // An IPv4 address in IPv6's form is one of IPv4.
-            if !socket.ip().to_canonical().is_loopback() {
-                return Err(AddressError::NotLoopback(text.to_owned()));
-            }
             return Ok(Self::Tcp(socket));
         }
         let path = text
@@ -104,6 +92,18 @@ impl Address {
 impl Default for Address {
     fn default() -> Self {
         Self::Unix(DEFAULT.trim_start_matches("unix://").into())
+    }
+}
+
+impl Address {
+    /// Whether nobody but this machine reaches it.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        match self {
+            Self::Unix(_) => true,
+            // An IPv4 address in IPv6's form is one of IPv4.
+            Self::Tcp(socket) => socket.ip().to_canonical().is_loopback(),
+        }
     }
 }
 

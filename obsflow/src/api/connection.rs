@@ -10,25 +10,34 @@ use tokio::net::unix::UCred;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Sleep;
+use tokio_rustls::Accept;
+use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
 
 /// What is read and thrown away at a time.
 const DISCARD: usize = 4096;
 /// What every client of HTTP/2 begins with, in bytes (RFC 9113, 3.4). From then on the server asks by PING whether it lives.
 const PREFACE: usize = 24;
-/// How long a client may take for that.
+/// How long a client may take for that, and for the handshake of TLS before it.
 const GREETING: Duration = Duration::from_secs(10);
 /// How long the other side may take to close, too.
 const CLOSING: Duration = Duration::from_secs(5);
 
-/// A connection of either kind.
-#[derive(Debug)]
+/// A connection of any kind.
 pub(super) enum Socket {
     /// To a unix socket.
     Unix(UnixStream),
-    /// To a port of the loopback interface.
+    /// To a port, in plain text.
     Tcp(TcpStream),
+    /// To a port, with TLS that is still negotiated: the connection's own business, for which nobody else waits.
+    Handshake(Box<Accept<TcpStream>>),
+    /// To a port, with TLS.
+    Tls(Box<TlsStream<TcpStream>>),
 }
+
+/// What all kinds do.
+trait Both: AsyncRead + AsyncWrite + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Unpin> Both for T {}
 
 /// Who is at the other end of a connection.
 #[derive(Clone, Debug)]
@@ -41,7 +50,6 @@ pub(super) enum Caller {
 
 /// A stream whose shutdown waits until the other side closes, too. A plain close makes the other side's next write fail -
 /// gRPC writes while it reads, to say that there is room again - and what it has not read yet is lost.
-#[derive(Debug)]
 pub(super) struct Connection {
     socket: Socket,
     /// Bytes of the preface that did not come yet.
@@ -77,17 +85,38 @@ impl Connected for Connection {
     fn connect_info(&self) -> Caller {
         match &self.socket {
             Socket::Unix(socket) => Caller::Local(socket.peer_cred().ok()),
-            Socket::Tcp(_) => Caller::Port,
+            Socket::Tcp(_) | Socket::Handshake(_) | Socket::Tls(_) => Caller::Port,
         }
     }
 }
 
 impl Socket {
-    fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self {
-            Self::Unix(socket) => Pin::new(socket).poll_read(cx, buffer),
-            Self::Tcp(socket) => Pin::new(socket).poll_read(cx, buffer),
+    /// The stream, once there is one.
+    fn poll_stream(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Pin<&mut dyn Both>>> {
+        if let Self::Handshake(handshake) = self {
+            let stream = ready!(Pin::new(&mut **handshake).poll(cx))?;
+            *self = Self::Tls(Box::new(stream));
         }
+        Poll::Ready(match self {
+            Self::Unix(socket) => Ok(Pin::new(socket)),
+            Self::Tcp(socket) => Ok(Pin::new(socket)),
+            Self::Tls(socket) => Ok(Pin::new(&mut **socket)),
+            Self::Handshake(_) => Err(io::ErrorKind::NotConnected.into()),
+        })
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_stream(cx))?.poll_read(cx, buffer)
+    }
+}
+
+impl Connection {
+    /// What became of something; as long as the other side has said nothing, it has only so much time.
+    fn in_time<T>(&mut self, cx: &mut Context<'_>, done: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if done.is_pending() && self.missing > 0 && self.is_late(cx) {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        done
     }
 }
 
@@ -103,20 +132,20 @@ impl AsyncRead for Connection {
             self.missing = self.missing.saturating_sub(buffer.filled().len() - before);
             if self.missing == 0 {
                 self.deadline = None;
-            } else if read.is_pending() && self.is_late(cx) {
-                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
             }
         }
-        read
+        self.in_time(cx, read)
     }
 }
 
 impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match &mut self.socket {
-            Socket::Unix(socket) => Pin::new(socket).poll_write(cx, bytes),
-            Socket::Tcp(socket) => Pin::new(socket).poll_write(cx, bytes),
-        }
+        let written = match self.socket.poll_stream(cx) {
+            Poll::Ready(Ok(stream)) => stream.poll_write(cx, bytes),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending => Poll::Pending,
+        };
+        self.in_time(cx, written)
     }
 
     fn poll_write_vectored(
@@ -124,31 +153,38 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match &mut self.socket {
-            Socket::Unix(socket) => Pin::new(socket).poll_write_vectored(cx, slices),
-            Socket::Tcp(socket) => Pin::new(socket).poll_write_vectored(cx, slices),
-        }
+        let written = match self.socket.poll_stream(cx) {
+            Poll::Ready(Ok(stream)) => stream.poll_write_vectored(cx, slices),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending => Poll::Pending,
+        };
+        self.in_time(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {
         match &self.socket {
             Socket::Unix(socket) => socket.is_write_vectored(),
             Socket::Tcp(socket) => socket.is_write_vectored(),
+            // As the stream will be that comes of the handshake.
+            Socket::Handshake(_) | Socket::Tls(_) => true,
         }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.socket {
-            Socket::Unix(socket) => Pin::new(socket).poll_flush(cx),
-            Socket::Tcp(socket) => Pin::new(socket).poll_flush(cx),
-        }
+        let flushed = match self.socket.poll_stream(cx) {
+            Poll::Ready(Ok(stream)) => stream.poll_flush(cx),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending => Poll::Pending,
+        };
+        self.in_time(cx, flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(match &mut self.socket {
-            Socket::Unix(socket) => Pin::new(socket).poll_shutdown(cx),
-            Socket::Tcp(socket) => Pin::new(socket).poll_shutdown(cx),
-        })?;
+        if matches!(self.socket, Socket::Handshake(_)) {
+            // Nothing was said yet that could be lost.
+            return Poll::Ready(Ok(()));
+        }
+        ready!(ready!(self.socket.poll_stream(cx))?.poll_shutdown(cx))?;
         if !self.is_closing {
             self.is_closing = true;
             self.deadline = Some(Box::pin(tokio::time::sleep(CLOSING)));

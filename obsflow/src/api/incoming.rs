@@ -14,6 +14,7 @@ use tokio_stream::Stream;
 
 use super::address::Address;
 use super::connection::{Connection, Socket};
+use super::tls::Tls;
 
 /// Connections served at a time by one listener.
 pub(super) const MAX_CONNECTIONS: usize = 256;
@@ -46,6 +47,7 @@ impl Accepting {
 pub(super) struct Incoming {
     accepting: Accepting,
     address: Address,
+    tls: Option<Tls>,
     slots: Arc<Semaphore>,
     pause: Option<Pin<Box<Sleep>>>,
     /// Both are said once: the log is no place for what a flood repeats.
@@ -55,10 +57,11 @@ pub(super) struct Incoming {
 
 impl Incoming {
     /// Of what accepts at this address.
-    pub(super) fn new(accepting: Accepting, address: Address) -> Self {
+    pub(super) fn new(accepting: Accepting, address: Address, tls: Option<Tls>) -> Self {
         Self {
             accepting,
             address,
+            tls,
             slots: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
             pause: None,
             said_full: false,
@@ -78,7 +81,15 @@ impl Stream for Incoming {
             }
             match ready!(self.accepting.poll_accept(cx)) {
                 Ok(socket) => match Arc::clone(&self.slots).try_acquire_owned() {
-                    Ok(slot) => return Poll::Ready(Some(Ok(Connection::new(socket, slot)))),
+                    Ok(slot) => {
+                        let socket = match (socket, &mut self.tls) {
+                            (Socket::Tcp(socket), Some(tls)) => {
+                                Socket::Handshake(Box::new(tls.acceptor().accept(socket)))
+                            }
+                            (socket, _) => socket,
+                        };
+                        return Poll::Ready(Some(Ok(Connection::new(socket, slot))));
+                    }
                     Err(_) if self.said_full => {}
                     Err(_) => {
                         self.said_full = true;

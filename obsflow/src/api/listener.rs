@@ -11,6 +11,7 @@ use rustix::fs::Mode;
 
 use super::address::Address;
 use super::incoming::{Accepting, Incoming};
+use super::tls::{Tls, TlsFiles};
 
 /// The owner and its group may ask.
 const SOCKET_MODE: u32 = 0o660;
@@ -60,6 +61,7 @@ pub struct Listener {
     /// Where it really listens: of port 0, the one that the kernel chose.
     address: Address,
     socket: Bound,
+    tls: Option<TlsFiles>,
 }
 
 #[derive(Debug)]
@@ -93,7 +95,11 @@ impl Listener {
                 listener.set_nonblocking(true).map_err(failed)?;
                 let address = Address::Tcp(listener.local_addr().map_err(failed)?);
                 let socket = Bound::Tcp(listener);
-                Ok(Self { address, socket })
+                Ok(Self {
+                    address,
+                    socket,
+                    tls: None,
+                })
             }
         }
     }
@@ -117,13 +123,32 @@ impl Listener {
                 path: path.to_owned(),
                 file: identity(path),
             },
+            tls: None,
         })
+    }
+
+    /// A port that speaks TLS.
+    #[must_use]
+    pub fn with_tls(mut self, files: TlsFiles) -> Self {
+        self.tls = Some(files);
+        self
     }
 
     /// Where.
     #[must_use]
     pub fn address(&self) -> &Address {
         &self.address
+    }
+
+    /// The files of its certificate, when it speaks TLS.
+    #[must_use]
+    pub fn tls(&self) -> Option<&TlsFiles> {
+        self.tls.as_ref()
+    }
+
+    /// Whether it is known who asks: somebody of this machine, or with a certificate.
+    pub(super) fn is_for_known_people(&self) -> bool {
+        self.address.is_local() || self.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some())
     }
 
     /// For the runtime that serves.
@@ -139,7 +164,12 @@ impl Listener {
                 .and_then(tokio::net::TcpListener::from_std)
                 .map(Accepting::Tcp),
         };
-        Ok(Incoming::new(accepting.map_err(failed)?, self.address.clone()))
+        let tls = self.tls.clone().map(Tls::new);
+        Ok(Incoming::new(
+            accepting.map_err(failed)?,
+            self.address.clone(),
+            tls,
+        ))
     }
 }
 

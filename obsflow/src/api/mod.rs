@@ -10,6 +10,7 @@ mod listener;
 mod probe;
 mod remote;
 mod server;
+mod tls;
 
 #[cfg(test)]
 mod port_tests;
@@ -21,6 +22,8 @@ pub use client::{Client, ClientError, Next, Reported, Reports};
 pub use listener::{Listener, ServeError};
 pub use remote::{Remote, RemoteError, RemoteReports};
 pub use server::{Publisher, Server};
+pub use tls::{GRPC, METRICS, TlsFiles};
+pub(crate) use tls::{Tls, server_name};
 
 /// What `proto/obsflow/v1/diagnosis.proto` generates.
 #[expect(

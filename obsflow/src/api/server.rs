@@ -8,9 +8,13 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::codegen::http;
 use tonic::{Request, Response, Status as Refusal};
 
 use super::convert::{report_to, status_to};
+use super::hubble::proto::observer::observer_server::ObserverServer;
+use super::hubble::proto::peer::peer_server::PeerServer;
+use super::hubble::{self, DESCRIPTORS, Observer, Peer};
 use super::listener::{Listener, ServeError};
 use super::v1::diagnosis_server::{Diagnosis, DiagnosisServer};
 use super::{probe, v1};
@@ -22,6 +26,10 @@ use crate::model::verdict::Report;
 const MAX_WATCHERS: usize = 64;
 /// Calls served at a time on one connection.
 const MAX_CALLS: u32 = 32;
+/// Longest request, in bytes: filters, of which nobody has that many.
+const MAX_REQUEST: usize = 1 << 20;
+/// Largest headers of a request, in bytes.
+const MAX_HEADERS: u32 = 16 << 10;
 /// How long readers may take to take the last report, and to close.
 const DRAIN: Duration = Duration::from_secs(2);
 /// How often a connection is asked whether the other side lives, and how long that may take.
@@ -49,6 +57,7 @@ struct Newest {
 pub struct Publisher {
     newest: watch::Sender<Newest>,
     node: Arc<str>,
+    flows: Option<(Observer, Peer)>,
 }
 
 impl Publisher {
@@ -58,7 +67,15 @@ impl Publisher {
         Self {
             newest: watch::Sender::default(),
             node: node.into(),
+            flows: None,
         }
+    }
+
+    /// Serves flows, too, and says who else does.
+    #[must_use]
+    pub fn with_flows(mut self, observer: Observer, peer: Peer) -> Self {
+        self.flows = Some((observer, peer));
+        self
     }
 
     /// Replaces the report. Watchers hear of it when it says something new.
@@ -94,6 +111,7 @@ impl Publisher {
             newest: self.newest.subscribe(),
             node: Arc::clone(&self.node),
             watchers: Arc::new(Semaphore::new(MAX_WATCHERS)),
+            flows: self.flows.clone(),
         }
     }
 }
@@ -110,12 +128,13 @@ fn says_the_same(a: &Report, b: &Report) -> bool {
     facts(a) == facts(b) && a.exports == b.exports && a.causes == b.causes && a.degraded == b.degraded
 }
 
-/// `obsflow.v1.Diagnosis`.
+/// `obsflow.v1.Diagnosis`, and beside it what Hubble's clients ask.
 #[derive(Clone, Debug)]
 pub struct Server {
     newest: watch::Receiver<Newest>,
     node: Arc<str>,
     watchers: Arc<Semaphore>,
+    flows: Option<(Observer, Peer)>,
 }
 
 impl Server {
@@ -126,11 +145,44 @@ impl Server {
     pub async fn serve(self, listener: &Listener) -> Result<(), ServeError> {
         let incoming = listener.incoming()?;
         let (ended, drained) = (self.ended(), self.ended());
+        let (observer, peer) = self.flows.clone().unzip();
+        let (reporter, health) = tonic_health::server::health_reporter();
+        if observer.is_some() {
+            reporter.set_serving::<ObserverServer<Observer>>().await;
+        }
+        let ended = async move {
+            ended.await;
+            reporter
+                .set_service_status("", tonic_health::ServingStatus::NotServing)
+                .await;
+            reporter.set_not_serving::<ObserverServer<Observer>>().await;
+        };
+        let reflection = || {
+            tonic_reflection::server::Builder::configure()
+                .register_encoded_file_descriptor_set(DESCRIPTORS)
+                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        };
+        // Both are made of what was compiled with the program.
+        let (new, old) = (reflection().build_v1().ok(), reflection().build_v1alpha().ok());
+        let diagnosis = listener
+            .is_for_known_people()
+            .then(|| DiagnosisServer::new(self).max_decoding_message_size(MAX_REQUEST));
         let serving = tonic::transport::Server::builder()
             .max_concurrent_streams(MAX_CALLS)
             .http2_keepalive_interval(Some(PING.0))
             .http2_keepalive_timeout(Some(PING.1))
-            .add_service(DiagnosisServer::new(self))
+            .http2_max_header_list_size(MAX_HEADERS)
+            .layer(tower::util::MapResponseLayer::new(with_version))
+            .add_service(health)
+            .add_optional_service(new)
+            .add_optional_service(old)
+            .add_optional_service(
+                observer.map(|observer| ObserverServer::new(observer).max_decoding_message_size(MAX_REQUEST)),
+            )
+            .add_optional_service(
+                peer.map(|peer| PeerServer::new(peer).max_decoding_message_size(MAX_REQUEST)),
+            )
+            .add_optional_service(diagnosis)
             .serve_with_incoming_shutdown(incoming, ended);
         let drained = async move {
             drained.await;
@@ -200,6 +252,15 @@ impl Server {
             }
         }
     }
+}
+
+/// Hubble's clients look at the version of whoever answers.
+fn with_version(mut response: http::Response<tonic::body::Body>) -> http::Response<tonic::body::Body> {
+    response.headers_mut().insert(
+        hubble::VERSION_HEADER,
+        http::HeaderValue::from_static(hubble::VERSION),
+    );
+    response
 }
 
 #[tonic::async_trait]

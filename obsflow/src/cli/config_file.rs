@@ -113,8 +113,11 @@ fn parse(
                     name.escape_debug()
                 ))
             })?;
-        let takes_many = matches!(arg.get_action(), ArgAction::Append);
-        let args = values(name, value.get_ref(), takes_many).map_err(at)?;
+        let args = match arg.get_action() {
+            ArgAction::SetTrue => switch(name, value.get_ref()),
+            action => values(name, value.get_ref(), matches!(action, ArgAction::Append)),
+        };
+        let args = args.map_err(at)?;
         check(&args).map_err(at)?;
         if !given(arg.get_id().as_str()) {
             file.args.extend(args);
@@ -128,6 +131,15 @@ fn parse(
 
 fn wrong(error: toml::de::Error) -> Wrong {
     (error.span(), error.message().replace('\n', " "))
+}
+
+/// A flag that is given or not.
+fn switch(name: &str, value: &DeValue<'_>) -> Result<Vec<OsString>, String> {
+    match value {
+        DeValue::Boolean(true) => Ok(vec![OsString::from(format!("--{name}"))]),
+        DeValue::Boolean(false) => Ok(Vec::new()),
+        value => Err(format!("`{name}` takes true or false, not {}", kind(value))),
+    }
 }
 
 /// A key and its value as arguments.
@@ -155,7 +167,8 @@ fn values(name: &str, value: &DeValue<'_>, takes_many: bool) -> Result<Vec<OsStr
 
 fn kind(value: &DeValue<'_>) -> &'static str {
     match value {
-        DeValue::String(_) | DeValue::Integer(_) => "this",
+        DeValue::String(_) => "text",
+        DeValue::Integer(_) => "a number",
         DeValue::Float(_) => "a number with a point",
         DeValue::Boolean(_) => "true or false",
         DeValue::Datetime(_) => "a date",

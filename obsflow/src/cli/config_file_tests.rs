@@ -1,6 +1,7 @@
 //! Files that are good, and what is said of others.
 
 use std::fs;
+use std::path::Path;
 
 use jiff::Timestamp;
 
@@ -43,7 +44,11 @@ signal = "metrics"
 #[test]
 fn a_file_says_what_flags_say() {
     let agent = run(FILE, &[]).unwrap();
-    let listen: Vec<String> = agent.listen.iter().map(ToString::to_string).collect();
+    let listen: Vec<String> = agent
+        .listen
+        .iter()
+        .map(|listen| listen.address.to_string())
+        .collect();
     assert_eq!(listen, ["unix:///run/a.sock", "unix:///run/b.sock"]);
     assert_eq!(agent.health, None);
     assert_eq!(agent.log_format, LogFormat::Json);
@@ -95,7 +100,7 @@ fn metrics_are_off_unless_it_says_where() {
 fn an_empty_file_says_nothing() {
     let agent = run("# nothing\n", &["--check"]).unwrap();
     assert!(agent.is_check);
-    assert_eq!(agent.listen[0].to_string(), crate::api::DEFAULT);
+    assert_eq!(agent.listen[0].address.to_string(), crate::api::DEFAULT);
     assert_eq!(agent.live.ports.len(), 14);
 }
 
@@ -108,7 +113,13 @@ fn each_mistake_names_its_line() {
         "state = \"off\"\nconfig = \"other.toml\"\n",
         "check = true\n",
         "\n\n\"a\\u001bb\" = 1\n",
-        "listen = \"tcp://10.0.0.1:1\"\n",
+        "listen = \"tcp://agent:1\"\n",
+        "listen = \"tls:///run/x\"\n",
+        "flows = 0\n",
+        "events = \"yes\"\n",
+        "flows-age = \"long\"\n",
+        "peer = [\"node-2\"]\n",
+        "peers-service = \"agents\"\n",
         "listen = []\n",
         "state = \"off\"\nhealth = 9969\n",
         "health = 9969.5\n",
@@ -157,4 +168,90 @@ fn files_that_are_none() {
     let path = dir.path().join("latin");
     fs::write(&path, b"health = \"\xe9\"").unwrap();
     assert!(error(path.to_str().unwrap()).contains("not UTF-8"));
+}
+
+#[test]
+fn other_machines_get_tls_or_somebody_said_that_they_do_not() {
+    let tls = "tls-cert = \"/c\"\ntls-key = \"/k\"\n";
+    let agent = run(
+        &format!("listen = \"tcp://10.0.0.1:1\"\n{tls}tls-client-ca = \"/ca\"\n"),
+        &[],
+    )
+    .unwrap();
+    let files = agent.listen[0].tls.as_ref().unwrap();
+    assert_eq!(files.client_ca.as_deref().and_then(Path::to_str), Some("/ca"));
+    // Of this machine's own sockets only those that ask for it.
+    let agent = run(
+        &format!("listen = [\"unix:///run/x\", \"tcp://127.0.0.1:1\", \"tls://127.0.0.1:2\"]\n{tls}"),
+        &[],
+    );
+    let with_tls: Vec<_> = agent
+        .unwrap()
+        .listen
+        .iter()
+        .map(|listen| listen.tls.is_some())
+        .collect();
+    assert_eq!(with_tls, [false, false, true]);
+    assert!(run("listen = \"tcp://10.0.0.1:1\"\nallow-plain-text = true\n", &[]).is_ok());
+    for (text, expected) in [
+        ("listen = \"tcp://10.0.0.1:1\"\n".to_owned(), "--allow-plain-text"),
+        (
+            "listen = \"tls://127.0.0.1:1\"\n".to_owned(),
+            "tls:// needs a certificate",
+        ),
+        (
+            "listen = \"tls://127.0.0.1:1\"\ntls-cert = \"/c\"\n".to_owned(),
+            "--tls-key is missing",
+        ),
+        (tls.to_owned(), "--tls-cert is for ports"),
+        (
+            "tls-client-ca = \"/c\"\n".to_owned(),
+            "--tls-client-ca is for ports",
+        ),
+    ] {
+        let error = run(&text, &[]).unwrap_err();
+        assert!(error.contains(expected), "{text}: {error}");
+    }
+}
+
+#[test]
+fn switches_are_true_or_false() {
+    assert!(run("events = true\n", &[]).unwrap().events);
+    assert!(!run("events = false\n", &[]).unwrap().events);
+}
+
+#[test]
+fn peers_have_names_and_ports() {
+    let agent = run(
+        "peer = [\"a=192.0.2.1:4244\", \"b=[2001:db8::1]:4244\"]\npeers-service = \"obsflow/agents\"\n",
+        &[],
+    )
+    .unwrap();
+    let peers: Vec<_> = agent.flows.peers.values().map(|place| &*place.address).collect();
+    assert_eq!(peers, ["192.0.2.1:4244", "[2001:db8::1]:4244"]);
+    assert_eq!(
+        agent.live.cluster.agents,
+        Some(("obsflow".to_owned(), "agents".to_owned()))
+    );
+    assert_eq!(
+        (agent.flows.limits.entries, agent.flows.limits.bytes),
+        (65_535, 65_535 * 384)
+    );
+    for wrong in [
+        "a",
+        "=x:1",
+        "a=x",
+        "a=x:0",
+        "a=x:70000",
+        "a=:1",
+        "a=2001:db8::1:4244",
+        "a=x y:1",
+    ] {
+        let error = run(&format!("peer = [\"{wrong}\"]\n"), &[]).unwrap_err();
+        assert!(error.contains("is no peer"), "{wrong}: {error}");
+    }
+    let error = run("peer = [\"a=x:1\", \"a=y:1\"]\n", &[]).unwrap_err();
+    assert!(error.contains("a is there twice"), "{error}");
+    let error = run("peers-service = \"a/b\"\nkubernetes = \"off\"\n", &[]).unwrap_err();
+    assert!(error.contains("--peers-service and --kubernetes off"), "{error}");
 }

@@ -110,10 +110,11 @@ fn with_file(args: &[OsString], path: &Path, now: Timestamp) -> Result<CommandAr
         .ok_or_else(|| wrong("a configuration file is for `obsflow agent`"))?;
     let is_given = |id: &str| given.value_source(id) == Some(ValueSource::CommandLine);
     let check = |setting: &[OsString]| {
-        let alone = [program.clone(), name.into()]
+        let alone: Vec<OsString> = [program.clone(), name.into()]
             .into_iter()
-            .chain(setting.iter().cloned());
-        parse_from(alone, now).map(drop).map_err(|error| {
+            .chain(setting.iter().cloned())
+            .collect();
+        part(&alone, now).map_err(|error| {
             let text = error.to_string();
             // What follows an empty line is about the command line.
             let what = text.split("\n\n").next().unwrap_or_default();
@@ -132,6 +133,15 @@ fn with_file(args: &[OsString], path: &Path, now: Timestamp) -> Result<CommandAr
         agent.rules = file.rules;
     }
     Ok(parsed)
+}
+
+/// Whether some arguments of an agent are good by themselves.
+fn part(args: &[OsString], now: Timestamp) -> Result<(), clap::Error> {
+    let mut command = parse_args(args)?.command;
+    if let CommandArgs::Agent(agent) = &mut command {
+        agent.is_part = true;
+    }
+    Command::new(command, now).map(drop).map_err(wrong)
 }
 
 /// The `[[exporter]]` rules of an agent's configuration file; its other keys only have to be known.

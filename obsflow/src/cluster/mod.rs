@@ -48,6 +48,8 @@ pub struct Config {
     pub node_name: Option<String>,
     /// The container runtime that is asked who containers are.
     pub runtime: cri::Runtime,
+    /// Namespace and name of the Service whose endpoints are the agents.
+    pub agents: Option<(String, String)>,
 }
 
 /// Work for the thread that speaks to the API server.
@@ -155,6 +157,7 @@ pub fn start(config: &Config) -> Option<Handle> {
     }
     let has_api = access.is_some();
     let missed = Arc::new(Notify::new());
+    let agents = config.agents.clone();
     let (containers, heard) = (config.runtime.clone(), Arc::clone(&missed));
     let (publisher, latest) = watch::channel(Arc::new(Cluster::default()));
     let (stop, stopped) = oneshot::channel();
@@ -173,6 +176,10 @@ pub fn start(config: &Config) -> Option<Handle> {
             }
         };
         let board = Rc::new(Board::new(publisher));
+        board.with(|state| {
+            let key = agents.map(|(namespace, name)| (state.names.get(&namespace), state.names.get(&name)));
+            state.addresses.look_for(key);
+        });
         let local = LocalSet::new();
         local.spawn_local(board::publish(Rc::clone(&board)));
         local.spawn_local(health::report(Rc::clone(&board)));

@@ -81,8 +81,40 @@ pub enum ConfigError {
     #[error("--metrics: {0:?} is not an address with a port; write 0.0.0.0:9968 or [::]:9968, or off")]
     Metrics(String),
     /// A certificate without its key, or the other way round.
-    #[error("{0} is missing: TLS needs both --metrics-tls-cert and --metrics-tls-key")]
-    TlsHalf(&'static str),
+    #[error("{missing} is missing: TLS needs both {} and {}", .both[0], .both[1])]
+    TlsHalf {
+        /// What is missing.
+        missing: &'static str,
+        /// Both of them.
+        both: [&'static str; 2],
+    },
+    /// Others would read along.
+    #[error(
+        "--listen: {0} is reached from other machines, for which gRPC needs TLS: add --tls-cert and --tls-key (and --tls-client-ca, \
+         so that only some may ask), write tcp://127.0.0.1:PORT, which kubectl port-forward reaches, too, or say \
+         --allow-plain-text"
+    )]
+    PlainText(Address),
+    /// TLS is wanted, and there is no certificate.
+    #[error("--listen: tls:// needs a certificate: add --tls-cert and --tls-key")]
+    NoCertificate,
+    /// TLS over a path.
+    #[error("--listen: after tls:// comes an IP address with its port: write tls://ADDRESS:PORT")]
+    TlsPath,
+    /// A certificate for nobody.
+    #[error(
+        "{0} is for ports: add --listen tcp://ADDRESS:PORT with an address that others reach, or tls://ADDRESS:PORT"
+    )]
+    TlsOfNothing(&'static str),
+    /// Not a peer.
+    #[error("--peer: {0:?} is no peer; write NODE=ADDRESS:PORT, such as node-2=192.0.2.2:4244")]
+    Peer(String),
+    /// The same peer again.
+    #[error("--peer: {0} is there twice")]
+    PeerTwice(String),
+    /// Not a Service.
+    #[error("--peers-service: {0:?} is no Service; write NAMESPACE/NAME")]
+    PeersService(String),
     /// Not a file.
     #[error("--state: {0:?} names no file; write a path, or off")]
     State(String),

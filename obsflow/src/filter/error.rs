@@ -1,6 +1,32 @@
 //! What can be wrong with filters.
 
+use std::fmt;
+
 use super::flag::Flag;
+
+/// Where a value stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// On the command line.
+    Flag(Flag),
+    /// In this field of a `FlowFilter`.
+    Field(&'static str),
+}
+
+impl From<Flag> for Origin {
+    fn from(flag: Flag) -> Self {
+        Self::Flag(flag)
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flag(flag) => write!(f, "--{}", flag.name()),
+            Self::Field(field) => f.write_str(field),
+        }
+    }
+}
 
 /// A filter that cannot be. Each message says what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -15,64 +41,118 @@ pub enum FilterError {
     #[error("--not is the last filter; it negates the filter that follows it")]
     TrailingNot,
     /// Not a port.
-    #[error("--{}: {value:?} is not a port; give a number from 0 to 65535 (port names are not looked up)", .flag.name())]
+    #[error("{at}: {value:?} is not a port; give a number from 0 to 65535 (port names are not looked up)")]
     Port {
-        /// The flag.
-        flag: Flag,
+        /// Where it stands.
+        at: Origin,
         /// Its value.
         value: String,
     },
     /// Not an address.
-    #[error("--{}: {value:?} is neither an IP address nor a network such as 192.0.2.0/24", .flag.name())]
+    #[error("{at}: {value:?} is neither an IP address nor a network such as 192.0.2.0/24")]
     Ip {
-        /// The flag.
-        flag: Flag,
+        /// Where it stands.
+        at: Origin,
         /// Its value.
         value: String,
     },
     /// Not a DNS name pattern.
-    #[error("--{}: {value:?} is not a DNS name; letters, digits, - _ . and * are allowed", .flag.name())]
+    #[error("{at}: {value:?} is not a DNS name; letters, digits, - _ . and * are allowed")]
     Fqdn {
-        /// The flag.
-        flag: Flag,
+        /// Where it stands.
+        at: Origin,
         /// Its value.
         value: String,
     },
     /// Not a status of HTTP.
-    #[error("--{}: {value:?} is not an HTTP status; give three digits such as 404, or 5+ for all that begin so", .flag.name())]
+    #[error(
+        "{at}: {value:?} is not an HTTP status; give three digits such as 404, or 5+ for all that begin so"
+    )]
     HttpStatus {
-        /// The flag.
-        flag: Flag,
+        /// Where it stands.
+        at: Origin,
         /// Its value.
         value: String,
     },
     /// Nothing where a name is needed.
-    #[error("--{}: a name is needed", .flag.name())]
+    #[error("{at}: a name is needed")]
     Empty {
-        /// The flag.
-        flag: Flag,
+        /// Where it stands.
+        at: Origin,
     },
     /// Not a regular expression.
-    #[error("--{}: {value:?} is not a regular expression: {reason}", .flag.name())]
+    #[error("{at}: {value:?} is not a regular expression: {reason}")]
     Regex {
-        /// The flag.
-        flag: Flag,
+        /// Where it stands.
+        at: Origin,
         /// Its value.
         value: String,
         /// Why, in one line.
         reason: String,
     },
     /// A name that is none of those allowed.
-    #[error("--{}: unknown {what} {value:?}; {allowed}", .flag.name())]
+    #[error("{at}: unknown {what} {value:?}; {allowed}")]
     Unknown {
-        /// The flag.
-        flag: Flag,
+        /// Where it stands.
+        at: Origin,
         /// What its value should have been.
         what: &'static str,
         /// Its value.
         value: String,
         /// What there is.
         allowed: String,
+    },
+    /// A number that is none of an enum's, or does not fit.
+    #[error("{at}: {value} is not among the values of {of}")]
+    Number {
+        /// Where it stands.
+        at: Origin,
+        /// The number.
+        value: i64,
+        /// What it should have been.
+        of: &'static str,
+    },
+    /// Not a selector of labels.
+    #[error(
+        "{at}: {value:?} is no label selector: {reason}; write key=value, key!=value, key in (a,b), key notin (a,b), key or !key, joined by commas"
+    )]
+    Selector {
+        /// Where it stands.
+        at: Origin,
+        /// Its value.
+        value: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// Not the name of a node.
+    #[error(
+        "{at}: {value:?} is no name of a node; write NODE, CLUSTER/NODE or CLUSTER/, with * for any characters"
+    )]
+    Node {
+        /// Where it stands.
+        at: Origin,
+        /// Its value.
+        value: String,
+    },
+    /// Types of events that exclude what is looked for.
+    #[error("{0} looks at messages of HTTP: event_type, if it is given, must have type 129 (l7)")]
+    NeedsL7(&'static str),
+    /// Expressions in CEL.
+    #[error("experimental.cel_expression: obsflow evaluates no CEL; use the other fields of the filter")]
+    Cel,
+    /// More than anybody needs, and more than is evaluated for every flow.
+    #[error(
+        "the filters have {count} values, {regular} of them regular expressions: give at most {most} and {most_regular}"
+    )]
+    TooMany {
+        /// Values.
+        count: usize,
+        /// Of those, regular expressions.
+        regular: usize,
+        /// How many there may be.
+        most: usize,
+        /// Of regular expressions.
+        most_regular: usize,
     },
     /// A pod in another namespace than the one asked for beside it.
     #[error("namespace {namespace:?} does not contain pod {pod:?}; name the namespace once")]

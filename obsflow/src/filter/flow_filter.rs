@@ -6,6 +6,8 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use regex::Regex;
 
+use super::others::{NodeName, Others};
+use super::selector::Selector;
 use super::values::{Fqdn, HttpStatus, PodName, Protocol, TypeFilter, WorkloadName};
 use crate::model::flow::{
     Endpoint, Flow, Http, IpVersion, L7Type, Layer4, Service, TcpFlags, TrafficDirection, Verdict,
@@ -18,8 +20,8 @@ pub struct FlowFilter {
     pub source: Side,
     /// The destination.
     pub destination: Side,
-    /// Address families.
-    pub ip_versions: Vec<IpVersion>,
+    /// Address families; `None` for none.
+    pub ip_versions: Vec<Option<IpVersion>>,
     /// Protocols.
     pub protocols: Vec<Protocol>,
     /// TCP flags; of each value all flags must be set.
@@ -28,8 +30,18 @@ pub struct FlowFilter {
     pub event_types: Vec<TypeFilter>,
     /// Verdicts.
     pub verdicts: Vec<Verdict>,
-    /// Directions.
-    pub directions: Vec<TrafficDirection>,
+    /// Directions; `None` for an unknown one.
+    pub directions: Vec<Option<TrafficDirection>>,
+    /// Whether it is an answer.
+    pub replies: Vec<bool>,
+    /// Numbers of Cilium's drop reasons, 0 for none.
+    pub drop_reasons: Vec<u8>,
+    /// Names of nodes.
+    pub node_names: Vec<NodeName>,
+    /// Interfaces, by index and name; 0 and an empty name mean any.
+    pub interfaces: Vec<(u32, String)>,
+    /// What flows of other emitters have.
+    pub others: Option<Box<Others>>,
     /// Regular expressions on the name of a DNS query.
     pub dns_queries: Vec<Regex>,
     /// Response codes.
@@ -61,6 +73,12 @@ pub struct Side {
     pub ports: Vec<u16>,
     /// DNS names.
     pub fqdns: Vec<Fqdn>,
+    /// Labels.
+    pub labels: Vec<Selector>,
+    /// Cilium's security identities.
+    pub identities: Vec<u32>,
+    /// Clusters.
+    pub clusters: Vec<String>,
 }
 
 impl FlowFilter {
@@ -71,11 +89,11 @@ impl FlowFilter {
         any(&self.verdicts, |v| *v == flow.verdict)
             && any(&self.event_types, |t| t.matches(flow.event_type))
             && any(&self.errnos, |e| *e == flow.extensions.errno)
-            && any(&self.directions, |d| Some(*d) == flow.traffic_direction)
+            && any(&self.directions, |d| *d == flow.traffic_direction)
+            && any(&self.replies, |reply| Some(*reply) == flow.is_reply)
+            && any(&self.drop_reasons, |reason| *reason == drop_reason(flow))
             && any(&self.protocols, |p| p.matches(flow.l4.as_ref(), flow.l7.as_ref()))
-            && any(&self.ip_versions, |v| {
-                Some(*v) == flow.ip.and_then(|ip| ip.version())
-            })
+            && any(&self.ip_versions, |v| *v == flow.ip.and_then(|ip| ip.version()))
             && any(&self.tcp_flags, |f| has_flags(flow, *f))
             && any(&self.rcodes, |r| has_rcode(flow, *r))
             && any(&self.http_statuses, |status| {
@@ -84,6 +102,11 @@ impl FlowFilter {
             && any(&self.http_methods, |method| {
                 http(flow).is_some_and(|http| http.method.eq_ignore_ascii_case(method))
             })
+            && any(&self.interfaces, |(index, name)| {
+                has_interface(flow, *index, name)
+            })
+            && any(&self.node_names, |node| node.matches(&flow.node_name))
+            && self.others.as_ref().is_none_or(|others| others.matches(flow))
             && self.source.matches(&SideOf::source(flow))
             && self.destination.matches(&SideOf::destination(flow))
             && any(&self.dns_queries, |q| has_query(flow, q))
@@ -147,11 +170,22 @@ impl Side {
             && any(&self.fqdns, |fqdn| {
                 side.names.iter().any(|name| fqdn.matches(name))
             })
+            && any(&self.labels, |selector| {
+                side.endpoint.is_some_and(|e| selector.matches(&e.labels))
+            })
+            && any(&self.identities, |identity| {
+                side.endpoint
+                    .is_some_and(|e| e.identity != 0 && e.identity == *identity)
+            })
+            && any(&self.clusters, |cluster| {
+                side.endpoint
+                    .is_some_and(|e| e.cluster_name.as_deref() == Some(cluster))
+            })
     }
 }
 
 /// Whether one of the values matches, or there is none.
-fn any<T>(values: &[T], matches: impl FnMut(&T) -> bool) -> bool {
+pub(super) fn any<T>(values: &[T], matches: impl FnMut(&T) -> bool) -> bool {
     values.is_empty() || values.iter().any(matches)
 }
 
@@ -164,11 +198,22 @@ fn is_workload(endpoint: Option<&Endpoint>, name: &WorkloadName) -> bool {
     endpoint.is_some_and(|e| e.workloads.iter().any(|w| name.matches(&w.kind, &w.name)))
 }
 
+fn drop_reason(flow: &Flow) -> u8 {
+    flow.drop_reason_desc.as_ref().map_or(0, |reason| reason.number)
+}
+
+fn has_interface(flow: &Flow, index: u32, name: &str) -> bool {
+    flow.interface.as_ref().is_some_and(|interface| {
+        (index == 0 || index == interface.index)
+            && (name.is_empty() || interface.name.as_deref() == Some(name))
+    })
+}
+
 fn has_flags(flow: &Flow, wanted: TcpFlags) -> bool {
     matches!(flow.l4, Some(Layer4::Tcp(tcp)) if tcp.flags.0 & wanted.0 == wanted.0)
 }
 
-fn http(flow: &Flow) -> Option<&Http> {
+pub(super) fn http(flow: &Flow) -> Option<&Http> {
     flow.l7.as_ref().and_then(|l7| l7.http())
 }
 

@@ -7,18 +7,26 @@
 mod error;
 mod flag;
 mod flow_filter;
+mod messages;
+mod others;
 mod parse;
+mod prefilter;
+mod selector;
 mod values;
 
+#[cfg(test)]
+mod messages_tests;
 #[cfg(test)]
 mod model_tests;
 #[cfg(test)]
 mod tests;
 
-pub use error::FilterError;
+pub use error::{FilterError, Origin};
 pub use flag::{Flag, SPECS, Spec, Term};
 pub use flow_filter::{FlowFilter, Side};
+pub use others::{NodeName, Others};
 pub use parse::parse;
+pub use selector::Selector;
 pub(crate) use values::TRACE_POINTS;
 pub use values::{Fqdn, PodName, Protocol, TypeFilter, WorkloadName};
 

@@ -170,13 +170,13 @@ impl Pair {
     /// Flags that are about neither side.
     fn single(&mut self, flag: Flag, value: &str) -> Result<(), FilterError> {
         match flag {
-            Flag::Ipv4 => self.both(IpVersion::IPv4, |f| &mut f.ip_versions),
-            Flag::Ipv6 => self.both(IpVersion::IPv6, |f| &mut f.ip_versions),
+            Flag::Ipv4 => self.both(Some(IpVersion::IPv4), |f| &mut f.ip_versions),
+            Flag::Ipv6 => self.both(Some(IpVersion::IPv6), |f| &mut f.ip_versions),
             Flag::Protocol => self.both(Protocol::parse(flag, value)?, |f| &mut f.protocols),
             Flag::TcpFlags => self.both(values::tcp_flags(flag, value)?, |f| &mut f.tcp_flags),
             Flag::Type => self.both(TypeFilter::parse(flag, value)?, |f| &mut f.event_types),
             Flag::Verdict => self.both(values::verdict(flag, value)?, |f| &mut f.verdicts),
-            Flag::TrafficDirection => self.both(values::direction(flag, value)?, |f| &mut f.directions),
+            Flag::TrafficDirection => self.both(Some(values::direction(flag, value)?), |f| &mut f.directions),
             Flag::DnsQuery => self.both(values::regex(flag, value)?, |f| &mut f.dns_queries),
             Flag::Rcode => self.both(values::rcode(flag, value)?, |f| &mut f.rcodes),
             Flag::HttpStatus => self.both(HttpStatus::parse(flag, value)?, |f| &mut f.http_statuses),
@@ -241,7 +241,7 @@ impl Pair {
 
     fn pods(&mut self, direction: Direction, flag: Flag, value: &str) -> Result<(), FilterError> {
         if value.is_empty() {
-            return Err(FilterError::Empty { flag });
+            return Err(FilterError::Empty { at: flag.into() });
         }
         self.pod_sides(direction, value, |pods| &mut pods.pods);
         Ok(())
@@ -249,7 +249,7 @@ impl Pair {
 
     fn namespaces(&mut self, direction: Direction, flag: Flag, value: &str) -> Result<(), FilterError> {
         if value.is_empty() {
-            return Err(FilterError::Empty { flag });
+            return Err(FilterError::Empty { at: flag.into() });
         }
         self.pod_sides(direction, value, |pods| &mut pods.namespaces);
         Ok(())
@@ -262,7 +262,7 @@ impl Pair {
 
     fn service(&mut self, direction: Direction, flag: Flag, value: &str) -> Result<(), FilterError> {
         if value.is_empty() {
-            return Err(FilterError::Empty { flag });
+            return Err(FilterError::Empty { at: flag.into() });
         }
         self.sides(direction, PodName::parse(value), |side| &mut side.services);
         Ok(())

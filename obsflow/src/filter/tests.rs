@@ -384,7 +384,7 @@ fn each_mistake_is_one_line_that_says_what_to_do() {
         ),
         (
             "--protocol quic",
-            "--protocol: unknown protocol \"quic\"; one of tcp, udp, dns, http, icmp, icmpv4, icmpv6, sctp, kafka",
+            "--protocol: unknown protocol \"quic\"; one of tcp, udp, dns, http, icmp, icmpv4, icmpv6, sctp, kafka, vrrp, igmp",
         ),
         (
             "--traffic-direction up",

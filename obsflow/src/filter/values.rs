@@ -3,12 +3,14 @@
 use std::str::FromStr;
 
 use ipnet::IpNet;
-use regex::Regex;
+use regex::{Regex, RegexBuilder};
 
-use super::error::FilterError;
-use super::flag::Flag;
+use super::error::{FilterError, Origin};
 use crate::flow::{dns, errno};
-use crate::model::flow::{EventType, Layer4, Layer7, TcpFlags, TrafficDirection, Verdict, event};
+use crate::model::flow::{EventType, Layer4, Layer7, Record, TcpFlags, TrafficDirection, Verdict, event};
+
+/// What a regular expression may take once it is compiled, and again while it is used.
+const REGEX_BYTES: usize = 256 << 10;
 
 /// `[NAMESPACE/]PREFIX`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,7 +22,7 @@ pub struct PodName {
 }
 
 impl PodName {
-    /// From a flag's value; without a slash the namespace is `default`.
+    /// From a filter's value; without a slash the namespace is `default`.
     #[must_use]
     pub fn parse(value: &str) -> Self {
         let (namespace, prefix) = value.split_once('/').unwrap_or(("default", value));
@@ -49,14 +51,15 @@ pub struct WorkloadName {
 }
 
 impl WorkloadName {
-    pub(super) fn parse(flag: Flag, value: &str) -> Result<Self, FilterError> {
+    pub(super) fn parse(at: impl Into<Origin>, value: &str) -> Result<Self, FilterError> {
+        let at = at.into();
         // Cgroup paths begin with a slash and are names.
         let (kind, name) = match value.split_once('/') {
             Some((kind, name)) if !kind.is_empty() => (Some(kind.to_owned()), name),
             _ => (None, value),
         };
         if name.is_empty() && kind.is_none() {
-            return Err(FilterError::Empty { flag });
+            return Err(FilterError::Empty { at });
         }
         Ok(Self {
             kind,
@@ -79,9 +82,10 @@ impl WorkloadName {
 pub struct Fqdn(Regex);
 
 impl Fqdn {
-    pub(super) fn parse(flag: Flag, value: &str) -> Result<Self, FilterError> {
+    pub(super) fn parse(at: impl Into<Origin>, value: &str) -> Result<Self, FilterError> {
+        let at = at.into();
         let bad = || FilterError::Fqdn {
-            flag,
+            at,
             value: value.to_owned(),
         };
         let name = value.trim();
@@ -141,7 +145,8 @@ pub(crate) const TRACE_POINTS: [&str; 14] = [
 ];
 
 impl TypeFilter {
-    pub(super) fn parse(flag: Flag, value: &str) -> Result<Self, FilterError> {
+    pub(super) fn parse(at: impl Into<Origin>, value: &str) -> Result<Self, FilterError> {
+        let at = at.into();
         let (kind, sub_type) = match value.split_once(':') {
             Some((kind, sub_type)) => (kind, Some(sub_type)),
             None => (value, None),
@@ -152,20 +157,19 @@ impl TypeFilter {
             .map(|(_, number)| *number);
         let kind = named.or_else(|| kind.parse().ok()).ok_or_else(|| {
             unknown(
-                flag,
+                at,
                 "type",
                 kind,
                 TYPES.iter().map(|(name, _)| *name),
                 " or a number up to 255",
             )
         })?;
-        let sub_type = sub_type
-            .map(|text| Self::sub_type(flag, kind, text))
-            .transpose()?;
+        let sub_type = sub_type.map(|text| Self::sub_type(at, kind, text)).transpose()?;
         Ok(Self { kind, sub_type })
     }
 
-    fn sub_type(flag: Flag, kind: u8, text: &str) -> Result<u8, FilterError> {
+    fn sub_type(at: impl Into<Origin>, kind: u8, text: &str) -> Result<u8, FilterError> {
+        let at = at.into();
         let (points, more): (&[&str], _) = match kind {
             event::TRACE => (&TRACE_POINTS, " or a number up to 255"),
             _ => (&[], "a number up to 255"),
@@ -174,7 +178,7 @@ impl TypeFilter {
         named
             .and_then(|number| u8::try_from(number).ok())
             .or_else(|| text.parse().ok())
-            .ok_or_else(|| unknown(flag, "sub-type", text, points.iter().copied(), more))
+            .ok_or_else(|| unknown(at, "sub-type", text, points.iter().copied(), more))
     }
 
     /// Whether an event is of this type.
@@ -196,22 +200,41 @@ pub enum Protocol {
     Dns,
     /// HTTP/1 and HTTP/2.
     Http,
-    /// One that obsflow never sees.
+    /// ICMP of either version.
+    Icmp,
+    /// ICMP.
+    Icmpv4,
+    /// ICMP of IPv6.
+    Icmpv6,
+    /// SCTP.
+    Sctp,
+    /// Kafka.
+    Kafka,
+    /// One that no flow has here.
     Unseen,
 }
 
 impl Protocol {
-    pub(super) fn parse(flag: Flag, value: &str) -> Result<Self, FilterError> {
-        const UNSEEN: [&str; 5] = ["icmp", "icmpv4", "icmpv6", "sctp", "kafka"];
+    pub(super) fn parse(at: impl Into<Origin>, value: &str) -> Result<Self, FilterError> {
+        let at = at.into();
+        const UNSEEN: [&str; 2] = ["vrrp", "igmp"];
         match value.to_ascii_lowercase().as_str() {
             "tcp" => Ok(Self::Tcp),
             "udp" => Ok(Self::Udp),
             "dns" => Ok(Self::Dns),
             "http" => Ok(Self::Http),
+            "icmp" => Ok(Self::Icmp),
+            "icmpv4" => Ok(Self::Icmpv4),
+            "icmpv6" => Ok(Self::Icmpv6),
+            "sctp" => Ok(Self::Sctp),
+            "kafka" => Ok(Self::Kafka),
             other if UNSEEN.contains(&other) => Ok(Self::Unseen),
             _ => {
-                let names = ["tcp", "udp", "dns", "http"].into_iter().chain(UNSEEN);
-                Err(unknown(flag, "protocol", value, names, ""))
+                let names = [
+                    "tcp", "udp", "dns", "http", "icmp", "icmpv4", "icmpv6", "sctp", "kafka",
+                ];
+                let names = names.into_iter().chain(UNSEEN);
+                Err(unknown(at, "protocol", value, names, ""))
             }
         }
     }
@@ -224,6 +247,11 @@ impl Protocol {
             Self::Udp => matches!(l4, Some(Layer4::Udp(_))),
             Self::Dns => l7.is_some_and(|l7| l7.dns().is_some()),
             Self::Http => l7.is_some_and(|l7| l7.http().is_some()),
+            Self::Icmp => matches!(l4, Some(Layer4::Icmpv4(_) | Layer4::Icmpv6(_))),
+            Self::Icmpv4 => matches!(l4, Some(Layer4::Icmpv4(_))),
+            Self::Icmpv6 => matches!(l4, Some(Layer4::Icmpv6(_))),
+            Self::Sctp => matches!(l4, Some(Layer4::Sctp(_))),
+            Self::Kafka => matches!(l7.and_then(|l7| l7.record.as_ref()), Some(Record::Kafka(_))),
             Self::Unseen => false,
         }
     }
@@ -237,7 +265,8 @@ pub struct HttpStatus {
 }
 
 impl HttpStatus {
-    pub(super) fn parse(flag: Flag, value: &str) -> Result<Self, FilterError> {
+    pub(super) fn parse(at: impl Into<Origin>, value: &str) -> Result<Self, FilterError> {
+        let at = at.into();
         let (digits, prefix) = match value.strip_suffix('+') {
             Some(digits) => (digits, true),
             None => (value, false),
@@ -251,7 +280,7 @@ impl HttpStatus {
             };
         if !fit {
             return Err(FilterError::HttpStatus {
-                flag,
+                at,
                 value: value.to_owned(),
             });
         }
@@ -273,52 +302,61 @@ impl HttpStatus {
     }
 }
 
-pub(super) fn http_method(flag: Flag, value: &str) -> Result<String, FilterError> {
+pub(super) fn http_method(at: impl Into<Origin>, value: &str) -> Result<String, FilterError> {
+    let at = at.into();
     if value.is_empty() {
-        return Err(FilterError::Empty { flag });
+        return Err(FilterError::Empty { at });
     }
     Ok(value.to_owned())
 }
 
-pub(super) fn port(flag: Flag, value: &str) -> Result<u16, FilterError> {
+pub(super) fn port(at: impl Into<Origin>, value: &str) -> Result<u16, FilterError> {
+    let at = at.into();
     value.parse().map_err(|_| FilterError::Port {
-        flag,
+        at,
         value: value.to_owned(),
     })
 }
 
-pub(super) fn ip(flag: Flag, value: &str) -> Result<IpNet, FilterError> {
+pub(super) fn ip(at: impl Into<Origin>, value: &str) -> Result<IpNet, FilterError> {
+    let at = at.into();
     let address = || std::net::IpAddr::from_str(value).map(|ip| IpNet::from(ip.to_canonical()));
     IpNet::from_str(value)
         .or_else(|_| address())
         .map_err(|_| FilterError::Ip {
-            flag,
+            at,
             value: value.to_owned(),
         })
 }
 
-pub(super) fn regex(flag: Flag, value: &str) -> Result<Regex, FilterError> {
-    Regex::new(value).map_err(|error| FilterError::Regex {
-        flag,
-        value: value.to_owned(),
-        // The crate draws a picture of several lines; its last line names the mistake.
-        reason: error
-            .to_string()
-            .lines()
-            .last()
-            .unwrap_or_default()
-            .trim_start_matches("error: ")
-            .to_owned(),
-    })
+pub(super) fn regex(at: impl Into<Origin>, value: &str) -> Result<Regex, FilterError> {
+    let at = at.into();
+    RegexBuilder::new(value)
+        .size_limit(REGEX_BYTES)
+        .dfa_size_limit(REGEX_BYTES)
+        .build()
+        .map_err(|error| FilterError::Regex {
+            at,
+            value: value.to_owned(),
+            // The crate draws a picture of several lines; its last line names the mistake.
+            reason: error
+                .to_string()
+                .lines()
+                .last()
+                .unwrap_or_default()
+                .trim_start_matches("error: ")
+                .to_owned(),
+        })
 }
 
-pub(super) fn verdict(flag: Flag, value: &str) -> Result<Verdict, FilterError> {
+pub(super) fn verdict(at: impl Into<Origin>, value: &str) -> Result<Verdict, FilterError> {
+    let at = at.into();
     let found = Verdict::ALL
         .into_iter()
         .find(|v| v.name().eq_ignore_ascii_case(value));
     found.ok_or_else(|| {
         unknown(
-            flag,
+            at,
             "verdict",
             value,
             Verdict::ALL.into_iter().map(Verdict::name),
@@ -327,12 +365,13 @@ pub(super) fn verdict(flag: Flag, value: &str) -> Result<Verdict, FilterError> {
     })
 }
 
-pub(super) fn direction(flag: Flag, value: &str) -> Result<TrafficDirection, FilterError> {
+pub(super) fn direction(at: impl Into<Origin>, value: &str) -> Result<TrafficDirection, FilterError> {
+    let at = at.into();
     match value.to_ascii_lowercase().as_str() {
         "ingress" => Ok(TrafficDirection::Ingress),
         "egress" => Ok(TrafficDirection::Egress),
         _ => Err(unknown(
-            flag,
+            at,
             "direction",
             value,
             ["ingress", "egress"].into_iter(),
@@ -341,23 +380,25 @@ pub(super) fn direction(flag: Flag, value: &str) -> Result<TrafficDirection, Fil
     }
 }
 
-pub(super) fn tcp_flags(flag: Flag, value: &str) -> Result<TcpFlags, FilterError> {
+pub(super) fn tcp_flags(at: impl Into<Origin>, value: &str) -> Result<TcpFlags, FilterError> {
+    let at = at.into();
     let mut flags = TcpFlags::default();
     for name in value.split(',') {
         let bit = TcpFlags::NAMES
             .iter()
             .position(|known| known.eq_ignore_ascii_case(name));
-        let bit = bit.ok_or_else(|| unknown(flag, "TCP flag", name, TcpFlags::NAMES.into_iter(), ""))?;
+        let bit = bit.ok_or_else(|| unknown(at, "TCP flag", name, TcpFlags::NAMES.into_iter(), ""))?;
         flags.0 |= 1 << bit;
     }
     Ok(flags)
 }
 
-pub(super) fn rcode(flag: Flag, value: &str) -> Result<u16, FilterError> {
+pub(super) fn rcode(at: impl Into<Origin>, value: &str) -> Result<u16, FilterError> {
+    let at = at.into();
     let number = || value.parse().ok().filter(|rcode| *rcode <= dns::RCODE_MAX);
     dns::rcode_by_name(value).or_else(number).ok_or_else(|| {
         unknown(
-            flag,
+            at,
             "response code",
             value,
             dns::rcode_names(),
@@ -366,12 +407,13 @@ pub(super) fn rcode(flag: Flag, value: &str) -> Result<u16, FilterError> {
     })
 }
 
-pub(super) fn errno(flag: Flag, value: &str) -> Result<u32, FilterError> {
+pub(super) fn errno(at: impl Into<Origin>, value: &str) -> Result<u32, FilterError> {
+    let at = at.into();
     let number = || value.parse().ok().filter(|errno| *errno <= errno::MAX);
     errno::by_name(value).or_else(number).ok_or_else(|| {
         // All of them would fill a screen: name those that connections and look-ups end with.
         unknown(
-            flag,
+            at,
             "errno",
             value,
             errno::COMMON.into_iter(),
@@ -381,7 +423,7 @@ pub(super) fn errno(flag: Flag, value: &str) -> Result<u32, FilterError> {
 }
 
 fn unknown<'a>(
-    flag: Flag,
+    at: Origin,
     what: &'static str,
     value: &str,
     names: impl Iterator<Item = &'a str>,
@@ -389,7 +431,7 @@ fn unknown<'a>(
 ) -> FilterError {
     let names = names.collect::<Vec<_>>().join(", ");
     FilterError::Unknown {
-        flag,
+        at,
         what,
         value: value.to_owned(),
         allowed: match names.as_str() {

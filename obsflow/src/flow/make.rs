@@ -315,7 +315,7 @@ fn layer7(kind: L7Type, what: &What) -> Option<Layer7> {
 }
 
 /// A name as Hubble writes it in a message: with the dot of the root.
-pub(super) fn with_dot(name: &str) -> String {
+pub(crate) fn with_dot(name: &str) -> String {
     if name.ends_with('.') {
         name.to_owned()
     } else {

@@ -14,4 +14,5 @@ pub(crate) mod samples;
 mod tests;
 
 pub use make::FlowMaker;
+pub(crate) use make::with_dot;
 pub use row::{ROWS, Row};

@@ -224,7 +224,7 @@ fn info() -> TcpInfo {
     }
 }
 
-fn request() -> Arc<Request> {
+pub(crate) fn request() -> Arc<Request> {
     Arc::new(Request {
         at: Mono(0),
         wire: Spoken::Http1,

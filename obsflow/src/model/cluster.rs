@@ -208,6 +208,8 @@ pub struct Addresses {
     pub by_cluster_ip: Table<IpAddr, Arc<Service>>,
     /// Backends by address.
     pub endpoints: Table<IpAddr, Endpoint>,
+    /// Where agents are, by the names of their nodes; empty unless it was asked for.
+    pub agents: Vec<(Arc<str>, IpAddr)>,
 }
 
 /// Nodes, namespaces and owners.

@@ -55,6 +55,9 @@ pub trait Publish {
         let _ = observation;
     }
 
+    /// All of a turn was taken.
+    fn observed_all(&mut self) {}
+
     /// Takes what began or ended.
     fn lifecycle(&mut self, step: &Lifecycle) {
         let _ = step;
@@ -212,6 +215,7 @@ impl<P: Publish> Sink for DiagnosisSink<P> {
             self.diagnoser.on(observation);
             self.publish.observed(observation);
         }
+        self.publish.observed_all();
         Ok(ControlFlow::Continue(()))
     }
 

@@ -23,6 +23,9 @@ impl<T> Default for Chunk<T> {
 }
 
 impl<T> Chunk<T> {
+    /// What a place takes, filled or not.
+    pub(super) const PLACE: usize = size_of::<OnceLock<T>>();
+
     /// Fills the next place, or gives the entry back when there is none. Called by one writer only.
     pub(super) fn push(&self, entry: T) -> Result<(), T> {
         let at = self.len.load(Ordering::Relaxed);

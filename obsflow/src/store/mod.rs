@@ -1,4 +1,5 @@
-//! What was seen last, for readers that come later: a fixed number of entries, none older than a fixed age.
+//! What was seen last, for readers that come later: a fixed number of entries in a fixed amount of memory, none older than a
+//! fixed age.
 //!
 //! One [`Writer`], on the thread of the pipeline, and any number of [`Cursor`]s elsewhere. Entries lie in chunks that are
 //! only ever appended to, so readers need no lock while they read and the writer never waits for one that is slow: a
@@ -6,6 +7,9 @@
 //! is all that a slow reader keeps alive. What went before a reader came to it is told to it as an exact number.
 
 mod chunk;
+mod names;
+mod recorder;
+mod seen;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,6 +19,9 @@ use tokio::sync::watch;
 
 use self::chunk::{CHUNK, Chunk};
 use crate::model::Mono;
+
+pub use self::recorder::{History, Recorder};
+pub use self::seen::{Detail, Dns, DnsKind, Seen};
 
 /// What is kept.
 pub trait Entry: Send + Sync + 'static {
@@ -27,6 +34,9 @@ pub trait Entry: Send + Sync + 'static {
 pub struct Limits {
     /// Entries.
     pub entries: usize,
+    /// What they take, in bytes, as far as they say. Whole chunks of them go, so that it may be a little less, and entries of
+    /// which a few do not fit keep one chunk all the same.
+    pub bytes: usize,
     /// Age of the oldest.
     pub age: Duration,
 }
@@ -59,6 +69,8 @@ impl Kept {
 pub struct Writer<T> {
     store: Store<T>,
     open: Arc<Chunk<T>>,
+    /// What the entries of the open chunk take.
+    bytes: usize,
     /// Tells readers that something came.
     signal: watch::Sender<Kept>,
 }
@@ -80,9 +92,20 @@ struct Shared<T> {
 struct Chunks<T> {
     /// Number of the first chunk.
     first: u64,
-    chunks: VecDeque<Arc<Chunk<T>>>,
+    chunks: VecDeque<Held<T>>,
+    /// What all of them take.
+    bytes: usize,
     /// Entries before this one are too old.
     expired: u64,
+    /// When the first and the last entry happened that went.
+    gone: Option<(Mono, Mono)>,
+}
+
+/// A chunk and what its entries take.
+#[derive(Debug)]
+struct Held<T> {
+    chunk: Arc<Chunk<T>>,
+    bytes: usize,
 }
 
 /// A place in a [`Store`].
@@ -120,8 +143,13 @@ impl<T: Entry> Writer<T> {
         let open = Arc::new(Chunk::default());
         let chunks = Chunks {
             first: 0,
-            chunks: VecDeque::from([Arc::clone(&open)]),
+            chunks: VecDeque::from([Held {
+                chunk: Arc::clone(&open),
+                bytes: 0,
+            }]),
+            bytes: 0,
             expired: 0,
+            gone: None,
         };
         let (signal, receiver) = watch::channel(Kept::default());
         let shared = Arc::new(Shared {
@@ -134,6 +162,7 @@ impl<T: Entry> Writer<T> {
                 signal: receiver,
             },
             open,
+            bytes: 0,
             signal,
         }
     }
@@ -144,18 +173,27 @@ impl<T: Entry> Writer<T> {
         self.store.clone()
     }
 
-    /// Adds an entry. Readers that wait hear of it with [`Self::publish`].
-    pub fn push(&mut self, entry: T) {
+    /// Whether the next entry begins a chunk.
+    #[must_use]
+    pub fn is_at_a_chunk(&self) -> bool {
+        let len = self.open.len();
+        len == 0 || len == CHUNK
+    }
+
+    /// Adds an entry that takes so many bytes beyond its own size. Readers that wait hear of it with [`Self::publish`].
+    pub fn push(&mut self, entry: T, beyond: usize) {
+        let bytes = Chunk::<T>::PLACE + beyond;
         let Err(entry) = self.open.push(entry) else {
+            self.bytes += bytes;
             return;
         };
         let chunk = Arc::new(Chunk::default());
         // The chunk is empty, so that there is room.
         let _ = chunk.push(entry);
         let mut chunks = self.store.shared.chunks();
-        chunks.chunks.push_back(Arc::clone(&chunk));
+        chunks.close(std::mem::replace(&mut self.bytes, bytes), Arc::clone(&chunk));
         self.open = chunk;
-        let gone = chunks.drop_beyond(self.store.shared.limits.entries);
+        let gone = chunks.drop_beyond(self.store.shared.limits);
         drop(chunks);
         // Outside of the lock: it may be the last reference.
         drop(gone);
@@ -195,7 +233,7 @@ impl<T: Entry> Shared<T> {
 impl<T: Entry> Chunks<T> {
     fn end(&self) -> u64 {
         let full = self.chunks.len().saturating_sub(1) as u64;
-        let open = self.chunks.back().map_or(0, |chunk| chunk.len());
+        let open = self.chunks.back().map_or(0, |held| held.chunk.len());
         (self.first + full) * CHUNK as u64 + open as u64
     }
 
@@ -210,25 +248,65 @@ impl<T: Entry> Chunks<T> {
         }
     }
 
-    /// Chunks none of whose entries is among the newest `entries`.
-    fn drop_beyond(&mut self, entries: usize) -> Vec<Arc<Chunk<T>>> {
-        let begin = self.end().saturating_sub(entries as u64);
-        self.drop_before(begin)
+    /// The open chunk is full and takes so much; another one is open now.
+    fn close(&mut self, bytes: usize, open: Arc<Chunk<T>>) {
+        if let Some(full) = self.chunks.back_mut() {
+            full.bytes = bytes;
+            self.bytes += bytes;
+        }
+        self.chunks.push_back(Held {
+            chunk: open,
+            bytes: 0,
+        });
     }
 
-    fn drop_before(&mut self, begin: u64) -> Vec<Arc<Chunk<T>>> {
-        let mut gone = Vec::new();
-        while self.chunks.len() > 1 && (self.first + 1) * CHUNK as u64 <= begin {
-            gone.extend(self.chunks.pop_front());
-            self.first += 1;
+    /// Chunks none of whose entries is among the newest, or for which there is no room.
+    fn drop_beyond(&mut self, limits: Limits) -> Vec<Held<T>> {
+        let mut gone = self.drop_before(self.end().saturating_sub(limits.entries as u64));
+        // The last one is open and takes no more than another.
+        while self.bytes > limits.bytes && self.chunks.len() > 1 {
+            gone.extend(self.drop_first());
         }
         gone
     }
 
+    fn drop_before(&mut self, begin: u64) -> Vec<Held<T>> {
+        let mut gone = Vec::new();
+        while self.chunks.len() > 1 && (self.first + 1) * CHUNK as u64 <= begin {
+            gone.extend(self.drop_first());
+        }
+        gone
+    }
+
+    fn drop_first(&mut self) -> Option<Held<T>> {
+        let gone = self.chunks.pop_front()?;
+        self.first += 1;
+        self.bytes -= gone.bytes;
+        if let (Some(first), Some(last)) = (gone.chunk.get(0), gone.chunk.get(gone.chunk.len() - 1)) {
+            let since = self.gone.map_or(first.at(), |(since, _)| since);
+            self.gone = Some((since, last.at()));
+        }
+        Some(gone)
+    }
+
+    /// When the first and the last entry happened that went, those among them that are in chunks which are still there.
+    fn gone(&self, begin: u64) -> Option<(Mono, Mono)> {
+        let last = begin.checked_sub(1)?;
+        let Some(chunk) = self.get(last / CHUNK as u64) else {
+            return self.gone;
+        };
+        let last = chunk.get((last % CHUNK as u64) as usize)?.at();
+        let since = match self.gone {
+            Some((since, _)) => since,
+            None => self.chunks.front()?.chunk.get(0)?.at(),
+        };
+        Some((since, last))
+    }
+
     /// Entries in front that are older than `before`.
-    fn expire(&mut self, before: Mono) -> Vec<Arc<Chunk<T>>> {
+    fn expire(&mut self, before: Mono) -> Vec<Held<T>> {
         let mut expired = self.expired.max(self.first * CHUNK as u64);
-        'chunks: for chunk in self
+        'chunks: for Held { chunk, .. } in self
             .chunks
             .iter()
             .skip((expired / CHUNK as u64).saturating_sub(self.first) as usize)
@@ -250,7 +328,7 @@ impl<T: Entry> Chunks<T> {
 
     fn get(&self, number: u64) -> Option<&Arc<Chunk<T>>> {
         let at = number.checked_sub(self.first)?;
-        self.chunks.get(usize::try_from(at).ok()?)
+        Some(&self.chunks.get(usize::try_from(at).ok()?)?.chunk)
     }
 }
 
@@ -278,6 +356,20 @@ impl<T: Entry> Store<T> {
                 Next::End => return None,
             }
         }
+    }
+
+    /// When the first and the last entry happened that are not kept any more.
+    #[must_use]
+    pub fn gone(&self) -> Option<(Mono, Mono)> {
+        let chunks = self.shared.chunks();
+        let begin = chunks.kept(self.shared.limits.entries).begin;
+        chunks.gone(begin)
+    }
+
+    /// Says whenever there is more, and ends with the writer.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<Kept> {
+        self.signal.clone()
     }
 
     /// A reader that begins with the entry of this number: what is not kept any more counts as lost to it.
@@ -317,6 +409,15 @@ impl<T: Entry> Cursor<T> {
                 Next::Entry(entry)
             }
             None => Next::End,
+        }
+    }
+
+    /// The entry of this number, if it is kept.
+    pub fn get(&mut self, number: u64) -> Option<&T> {
+        self.next = number;
+        match self.read() {
+            Next::Entry(entry) => Some(entry),
+            Next::Lost(_) | Next::End => None,
         }
     }
 

@@ -16,6 +16,7 @@ impl Entry for Number {
 fn limits(entries: usize, age_ns: u64) -> Limits {
     Limits {
         entries,
+        bytes: usize::MAX,
         age: Duration::from_nanos(age_ns),
     }
 }
@@ -48,7 +49,7 @@ fn a_reader_that_falls_behind_is_told_how_much_it_missed() {
     let mut reader = store.cursor(0);
     let many = 10 * CHUNK as u64;
     for number in 0..many {
-        writer.push(Number(number));
+        writer.push(Number(number), 0);
     }
     let (found, lost) = drain(&mut reader);
     assert_eq!(lost, many - CHUNK as u64);
@@ -60,18 +61,53 @@ fn a_reader_that_falls_behind_is_told_how_much_it_missed() {
 fn what_a_slow_reader_holds_is_one_chunk() {
     let mut writer = Writer::new(limits(2 * CHUNK, u64::MAX));
     let store = writer.store();
-    writer.push(Number(0));
+    writer.push(Number(0), 0);
     let mut slow = store.cursor(0);
     assert_eq!(slow.read(), Next::Entry(&Number(0)));
     let held = Arc::downgrade(&slow.chunk.as_ref().unwrap().1);
     for number in 1..20 * CHUNK as u64 {
-        writer.push(Number(number));
+        writer.push(Number(number), 0);
     }
     assert_eq!(store.shared.chunks().chunks.len(), 2 + 1);
     assert!(held.upgrade().is_some());
     let (found, lost) = drain(&mut slow);
     assert!(held.upgrade().is_none());
     assert_eq!(found.len() as u64 + lost + 1, 20 * CHUNK as u64);
+}
+
+#[test]
+fn what_takes_more_than_there_is_room_for_keeps_less() {
+    let place = Chunk::<Number>::PLACE;
+    let mut writer = Writer::new(Limits {
+        bytes: 4 * CHUNK * (place + 100),
+        ..limits(100 * CHUNK, u64::MAX)
+    });
+    let store = writer.store();
+    for number in 0..20 * CHUNK as u64 {
+        writer.push(Number(number), 100);
+    }
+    assert_eq!(store.kept().len(), 5 * CHUNK as u64);
+    assert_eq!(store.gone(), Some((Mono(0), Mono(15 * CHUNK as u64 - 1))));
+    // Larger ones: two of the old chunks for each of theirs.
+    for number in 0..2 * CHUNK as u64 {
+        writer.push(Number(20 * CHUNK as u64 + number), 200 + place);
+    }
+    writer.push(Number(22 * CHUNK as u64), 0);
+    assert_eq!(store.kept().len(), 2 * CHUNK as u64 + 1);
+}
+
+#[test]
+fn what_went_is_told_with_its_times() {
+    let mut writer = Writer::new(limits(10, u64::MAX));
+    let store = writer.store();
+    for number in 0..10 {
+        writer.push(Number(number), 0);
+    }
+    assert_eq!(store.gone(), None);
+    for number in 10..CHUNK as u64 * 3 {
+        writer.push(Number(number), 0);
+        assert_eq!(store.gone(), Some((Mono(0), Mono(number - 10))));
+    }
 }
 
 #[tokio::test]
@@ -86,7 +122,7 @@ async fn a_reader_at_the_end_waits_for_more() {
         found
     });
     for number in 0..5 {
-        writer.push(Number(number));
+        writer.push(Number(number), 0);
         writer.publish();
         tokio::task::yield_now().await;
     }
@@ -121,7 +157,7 @@ fn nothing_is_invented_and_nothing_uncounted_while_threads_read_and_write() {
         })
         .collect();
     for number in 0..MANY {
-        writer.push(Number(number));
+        writer.push(Number(number), 0);
     }
     for reader in readers {
         assert!(reader.join().unwrap() <= MANY);
@@ -158,7 +194,7 @@ proptest! {
             match step {
                 Step::Push(count) => {
                     for _ in 0..count {
-                        writer.push(Number(next));
+                        writer.push(Number(next), 0);
                         model.push_back(next);
                         next += 1;
                         while model.len() > entries {

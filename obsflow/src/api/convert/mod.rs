@@ -75,6 +75,14 @@ pub(in crate::api) fn stamp(time: Timestamp) -> prost_types::Timestamp {
     prost_types::Timestamp { seconds, nanos }
 }
 
+/// The moment of a message, if it is one.
+pub(in crate::api) fn moment(stamp: prost_types::Timestamp) -> Option<Timestamp> {
+    if !(0..1_000_000_000).contains(&stamp.nanos) {
+        return None;
+    }
+    Timestamp::new(stamp.seconds, stamp.nanos).ok()
+}
+
 fn time(field: &'static str, stamp: Option<prost_types::Timestamp>) -> Result<Timestamp, ConvertError> {
     let stamp = stamp.ok_or(ConvertError::Missing(field))?;
     let value = || format!("{}s {}ns", stamp.seconds, stamp.nanos);

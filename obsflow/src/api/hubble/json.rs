@@ -8,10 +8,8 @@ use prost_reflect::{
     DescriptorPool, DeserializeOptions, DynamicMessage, Kind, MessageDescriptor, SerializeOptions,
 };
 
+use super::DESCRIPTORS;
 use super::proto::observer::GetFlowsResponse;
-
-/// Every message of the API.
-const DESCRIBED: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/api.bin"));
 
 /// What a client sends and a server answers.
 const RESPONSE: &str = "observer.GetFlowsResponse";
@@ -34,7 +32,7 @@ pub enum JsonError {
 
 fn describe(name: &'static str) -> Result<MessageDescriptor, JsonError> {
     static POOL: OnceLock<Option<DescriptorPool>> = OnceLock::new();
-    let pool = POOL.get_or_init(|| DescriptorPool::decode(DESCRIBED).ok());
+    let pool = POOL.get_or_init(|| DescriptorPool::decode(DESCRIPTORS).ok());
     pool.as_ref()
         .and_then(|pool| pool.get_message_by_name(name))
         .ok_or(JsonError::NoMessage(name))

@@ -1,11 +1,21 @@
 //! Hubble's API, so that its clients understand an agent.
 
+mod flows;
 pub mod json;
+mod mask;
 pub mod message;
+mod observer;
+mod peer;
+mod place;
 pub mod read;
 
 #[cfg(test)]
 mod read_tests;
+#[cfg(test)]
+mod tests;
+
+pub use observer::Observer;
+pub use peer::{Nodes, Peer, Peers, Place};
 
 /// What the files of `proto/` generate that have Hubble's names and numbers.
 #[expect(
@@ -33,3 +43,16 @@ pub mod proto {
         tonic::include_proto!("relay");
     }
 }
+
+/// What the files of `proto/` say that are served, as reflection tells it: an encoded `google.protobuf.FileDescriptorSet`.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/api.bin"));
+
+/// Header by which a server says its version.
+pub const VERSION_HEADER: &str = "hubble-server-version";
+
+/// What it says: the version of Hubble whose API this is, and as build metadata whose it is. Hubble's clients compare the
+/// first two numbers with theirs.
+pub const VERSION: &str = concat!("1.19.4+obsflow.", env!("CARGO_PKG_VERSION"));
+
+/// As [`proto::observer::ServerStatusResponse::version`] has it.
+pub const SERVER: &str = concat!("obsflow v", env!("CARGO_PKG_VERSION"));

@@ -17,6 +17,8 @@ type Key = (Arc<str>, Arc<str>);
 pub(crate) struct AddressStore {
     services: Table<Key, KnownService>,
     slices: Table<Key, KnownSlice>,
+    /// The Service whose endpoints are the agents.
+    agents: Option<Key>,
 }
 
 #[derive(Debug)]
@@ -37,6 +39,7 @@ struct KnownSlice {
 struct Backend {
     ip: IpAddr,
     pod: Option<Arc<str>>,
+    node: Option<Arc<str>>,
     ready: bool,
 }
 
@@ -48,6 +51,27 @@ struct Count {
 }
 
 impl AddressStore {
+    /// Also says on which nodes the endpoints of this Service are.
+    pub(crate) fn look_for(&mut self, agents: Option<Key>) {
+        self.agents = agents;
+    }
+
+    /// Addresses of agents by their nodes.
+    fn agents(&self) -> Vec<(Arc<str>, IpAddr)> {
+        let Some((of, service)) = &self.agents else {
+            return Vec::new();
+        };
+        let slices = self.slices.iter();
+        let mut agents: Vec<_> = slices
+            .filter(|((namespace, _), slice)| namespace == of && slice.service == *service)
+            .flat_map(|(_, slice)| &slice.endpoints)
+            .filter_map(|backend| Some((backend.node.clone()?, backend.ip)))
+            .collect();
+        agents.sort_unstable();
+        agents.dedup();
+        agents
+    }
+
     /// Makes the tables; Services that are as they were in `before` are shared with it.
     pub(crate) fn build(&self, before: &Addresses) -> Addresses {
         let mut counts: Table<(&str, &str), Count> = Table::default();
@@ -111,6 +135,7 @@ impl AddressStore {
             services,
             by_cluster_ip,
             endpoints,
+            agents: self.agents(),
         }
     }
 }
@@ -244,6 +269,7 @@ impl Resource for SliceWatch {
                 endpoints.push(Backend {
                     ip,
                     pod: pod.clone(),
+                    node: state.names.some(&endpoint.node_name),
                     ready: endpoint.conditions.ready.unwrap_or(true),
                 });
             }

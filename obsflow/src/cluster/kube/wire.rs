@@ -307,6 +307,8 @@ pub(crate) struct Endpoint {
     pub(super) conditions: Conditions,
     #[serde(deserialize_with = "or_default")]
     pub(super) target_ref: TargetRef,
+    #[serde(deserialize_with = "or_default")]
+    pub(super) node_name: String,
 }
 
 #[derive(Debug, Default, Deserialize)]

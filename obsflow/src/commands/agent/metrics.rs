@@ -1,7 +1,6 @@
 //! `/metrics`, for Prometheus.
 
 mod incoming;
-mod tls;
 
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
@@ -13,7 +12,7 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 
 use self::incoming::Incoming;
-use self::tls::Tls;
+use crate::api::Tls;
 use crate::config;
 use crate::sinks::metrics::{Format, Scraper};
 

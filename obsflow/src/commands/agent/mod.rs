@@ -4,6 +4,7 @@
 mod health;
 mod measuring;
 mod metrics;
+mod peers;
 mod service;
 mod serving;
 mod state;
@@ -18,9 +19,11 @@ use jiff::Timestamp;
 use self::health::{Health, Pulse};
 use self::measuring::Measuring;
 use self::metrics::MetricsServer;
+use self::peers::PeerList;
 use self::serving::Serving;
 use self::state::{Loaded, StateFile};
 use super::until_signal;
+use crate::api::hubble::{Observer, Peer};
 use crate::api::{Listener, Publisher};
 use crate::config;
 use crate::diagnose::{Diagnoser, Saved, ThisNode};
@@ -34,6 +37,7 @@ use crate::session::status::node_name;
 use crate::session::{Purpose, Session, Stop, now};
 use crate::sinks::doctor;
 use crate::sinks::events::Events;
+use crate::store::Recorder;
 
 /// How far the wall clock may be set before times that were said already move with it.
 const CLOCK_SET: Duration = Duration::from_millis(500);
@@ -58,11 +62,17 @@ fn serve(config: &config::Agent, stop: &Stop) -> anyhow::Result<()> {
     let listeners = config
         .listen
         .iter()
-        .map(Listener::bind)
+        .map(|listen| {
+            let bound = Listener::bind(&listen.address);
+            match &listen.tls {
+                Some(tls) => bound.map(|listener| listener.with_tls(tls.clone())),
+                None => bound,
+            }
+        })
         .collect::<Result<Vec<_>, _>>()?;
     let addresses: Vec<_> = listeners
         .iter()
-        .map(|listener| listener.address().clone())
+        .map(|listener| (listener.address().clone(), listener.tls().is_some()))
         .collect();
     let health = config.health.map(Health::bind).transpose()?;
     let health_at = health.as_ref().map(Health::address);
@@ -77,7 +87,12 @@ fn serve(config: &config::Agent, stop: &Stop) -> anyhow::Result<()> {
         .zip(scraper)
         .map(|(metrics, scraper)| MetricsServer::bind(metrics, scraper));
     let pulse = Arc::new(Pulse::new());
-    let publisher = Arc::new(Publisher::new(node_name()));
+    let node = config.live.cluster.node_name.clone().unwrap_or_else(node_name);
+    let recorder = Recorder::new(config.flows.limits, Clock::now(), now());
+    let mut peers = PeerList::new(node.as_str(), config.flows.peers.clone(), &listeners);
+    let observer = Observer::new(recorder.history(node.as_str()), peers.peers());
+    let publisher = Publisher::new(node_name()).with_flows(observer, Peer::new(peers.peers()));
+    let publisher = Arc::new(publisher);
     let serving = Serving::start(
         listeners,
         health,
@@ -99,6 +114,7 @@ fn serve(config: &config::Agent, stop: &Stop) -> anyhow::Result<()> {
         ..expect::Config::default()
     });
     let events = config.events.then(|| events_of(&session)).flatten();
+    peers.follow(session.cluster());
     let publishing = Publishing {
         events,
         publisher: Arc::clone(&publisher),
@@ -106,12 +122,13 @@ fn serve(config: &config::Agent, stop: &Stop) -> anyhow::Result<()> {
         clock: Clock::now(),
         state,
         measuring,
+        flows: Some((recorder, peers)),
     };
     let mut sink = DiagnosisSink::new(expectations, diagnoser, publishing)
         .within(&session)
         .following(session.cluster());
-    for address in &addresses {
-        tracing::info!(%address, "serving gRPC");
+    for (address, tls) in &addresses {
+        tracing::info!(%address, tls, "serving gRPC");
     }
     if let Some(address) = health_at {
         tracing::info!(%address, "serving /healthz and /readyz");
@@ -121,7 +138,9 @@ fn serve(config: &config::Agent, stop: &Stop) -> anyhow::Result<()> {
     tracing::info!("ending");
     service::ending();
     pulse.end();
-    let (report, diagnoser, publishing) = sink.finish(now());
+    let (report, diagnoser, mut publishing) = sink.finish(now());
+    // Whoever follows hears that there is no more.
+    publishing.flows = None;
     publisher.status(publishing.status(&session));
     publisher.report(Arc::new(report), publishing.clock);
     let served = serving.end();
@@ -170,6 +189,8 @@ struct Publishing {
     measuring: Option<Measuring>,
     /// Kubernetes Events, if they are wanted.
     events: Option<Events>,
+    /// Until the end.
+    flows: Option<(Recorder, PeerList)>,
 }
 
 impl Publishing {
@@ -216,6 +237,15 @@ impl Publish for Publishing {
         if let Some(measuring) = &mut self.measuring {
             measuring.metrics.observe(observation);
         }
+        if let Some((recorder, _)) = &mut self.flows {
+            recorder.record(observation);
+        }
+    }
+
+    fn observed_all(&mut self) {
+        if let Some((recorder, _)) = &mut self.flows {
+            recorder.publish();
+        }
     }
 
     fn lifecycle(&mut self, step: &Lifecycle) {
@@ -253,6 +283,10 @@ impl Publish for Publishing {
         self.pulse.beat();
         if let Some(events) = &mut self.events {
             events.second(self.clock, now);
+        }
+        if let Some((recorder, peers)) = &mut self.flows {
+            recorder.second(self.clock, now);
+            peers.second(now);
         }
         service::turned();
         if let Some(state) = &mut self.state {

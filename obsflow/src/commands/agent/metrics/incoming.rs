@@ -14,7 +14,7 @@ use tokio::time::{Instant, Sleep};
 use tokio_rustls::Accept;
 use tokio_rustls::server::TlsStream;
 
-use super::tls::Tls;
+use crate::api::Tls;
 
 /// Connections at a time: a Prometheus has one, and few have more than two of them.
 const MAX_CONNECTIONS: usize = 64;

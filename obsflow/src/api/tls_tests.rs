@@ -8,6 +8,8 @@ fn files(folder: &TempDir) -> TlsFiles {
     TlsFiles {
         certificate: folder.path().join("tls.crt"),
         key: folder.path().join("tls.key"),
+        client_ca: None,
+        purpose: &METRICS,
     }
 }
 
@@ -68,4 +70,52 @@ fn what_is_wrong_with_files_is_said() {
         ..files.clone()
     };
     assert!(said(&mixed).contains("does not fit"), "{}", said(&mixed));
+}
+
+#[test]
+fn clients_are_asked_for_certificates_of_whoever_the_file_names() {
+    let folder = TempDir::new();
+    let mut files = files(&folder);
+    write(&files, 1_000);
+    let ca = folder.path().join("ca.crt");
+    (files.client_ca, files.purpose) = (Some(ca.clone()), &GRPC);
+    let said = |files: &TlsFiles| format!("{:#}", load(files).unwrap_err());
+    assert!(
+        said(&files).contains("ca.crt (--tls-client-ca)"),
+        "{}",
+        said(&files)
+    );
+    fs::write(
+        &ca,
+        "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n",
+    )
+    .unwrap();
+    assert!(said(&files).contains("can sign none"), "{}", said(&files));
+    fs::copy(&files.certificate, &ca).unwrap();
+    let config = load(&files).unwrap();
+    assert_eq!(config.alpn_protocols, [b"h2".to_vec()]);
+    // What verifies clients changes like everything else.
+    let mut tls = Tls::new(files.clone());
+    let first = soon(&mut tls);
+    let file = fs::File::options().write(true).open(&ca).unwrap();
+    file.set_modified(UNIX_EPOCH + Duration::from_secs(5)).unwrap();
+    assert!(!Arc::ptr_eq(&first, &soon(&mut tls)));
+}
+
+#[test]
+fn peers_are_called_by_the_name_of_the_certificate() {
+    let folder = TempDir::new();
+    let files = files(&folder);
+    assert_eq!(server_name(&files, "node"), None);
+    for (name, expected) in [
+        ("agent.obsflow.svc", "agent.obsflow.svc"),
+        ("*.agents.example", "node-1-example-com.agents.example"),
+    ] {
+        let made = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+        fs::write(&files.certificate, made.cert.pem()).unwrap();
+        assert_eq!(
+            server_name(&files, "node-1.example.com").as_deref(),
+            Some(expected)
+        );
+    }
 }

@@ -1,0 +1,188 @@
+//! The answer to `GetFlows`: read from what is kept when the client takes it, and at no other time. A client that does not
+//! read costs the place it stands at.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::sync::OwnedSemaphorePermit;
+use tokio_stream::Stream;
+use tokio_stream::wrappers::WatchStream;
+use tonic::Status as Refusal;
+
+use super::mask::Mask;
+use super::message;
+use super::place::{Begin, Selection, TURN};
+use super::proto::observer::GetFlowsResponse;
+use super::proto::observer::get_flows_response::ResponseTypes;
+use crate::flow::FlowMaker;
+use crate::model::Mono;
+use crate::model::flow::{Body, LostEvent, LostSource, Response};
+use crate::store::{Cursor, Detail, History, Kept, Next, Seen};
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Flows {
+    history: History,
+    maker: FlowMaker,
+    selection: Selection,
+    mask: Option<Mask>,
+    cursor: Cursor<Seen>,
+    /// What is told before anything else.
+    before: Option<GetFlowsResponse>,
+    extent: Extent,
+    _permit: OwnedSemaphorePermit,
+}
+
+/// How far an answer goes.
+#[derive(Debug)]
+pub(super) enum Extent {
+    /// As far as there were entries when it was asked for, and no more flows than that.
+    Kept {
+        /// The number after the last entry.
+        end: u64,
+        /// Flows.
+        left: u64,
+    },
+    /// As long as there are some.
+    Follow(WatchStream<Kept>),
+    /// No further.
+    Over,
+}
+
+impl Flows {
+    pub(super) fn new(
+        history: History,
+        selection: Selection,
+        mask: Option<Mask>,
+        begin: Begin,
+        extent: Extent,
+        permit: OwnedSemaphorePermit,
+    ) -> Self {
+        let maker = FlowMaker {
+            clock: history.clock(),
+            node_name: history.node.clone(),
+        };
+        let before = begin.is_beyond.then(|| {
+            let times = history.store.gone();
+            let count = history.store.kept().begin;
+            message::response(&lost(
+                &maker,
+                count,
+                times,
+                times.map_or(Mono(0), |(_, last)| last),
+            ))
+        });
+        Self {
+            cursor: history.store.cursor(begin.number),
+            history,
+            maker,
+            selection,
+            mask,
+            before,
+            extent,
+            _permit: permit,
+        }
+    }
+
+    fn message(&self, response: &Response) -> GetFlowsResponse {
+        let mut message = message::response(response);
+        if let (Some(mask), Some(ResponseTypes::Flow(flow))) = (&self.mask, &mut message.response_types) {
+            **flow = mask.apply(flow);
+        }
+        message
+    }
+}
+
+/// What a look at entries came to.
+enum Look {
+    Found(Response),
+    /// Nothing among those that were looked at.
+    Turn,
+    /// There are no more yet.
+    End,
+    /// There never will be any that are wanted.
+    Over,
+}
+
+impl Flows {
+    fn look(&mut self) -> Look {
+        for _ in 0..TURN {
+            if let Extent::Kept { end, left } = self.extent
+                && (left == 0 || self.cursor.position() >= end)
+            {
+                return Look::Over;
+            }
+            match self.cursor.read() {
+                Next::Entry(seen) => {
+                    if matches!(self.extent, Extent::Follow(_))
+                        && !matches!(seen.detail, Detail::Lost(_))
+                        && self.selection.until.is_some_and(|until| seen.at > until)
+                    {
+                        return Look::Over;
+                    }
+                    let Some(response) = self.selection.take(seen, &self.maker) else {
+                        continue;
+                    };
+                    if let (Extent::Kept { left, .. }, Body::Flow(_)) = (&mut self.extent, &response.body) {
+                        *left -= 1;
+                    }
+                    return Look::Found(response);
+                }
+                Next::Lost(count) => {
+                    let last = self.history.store.gone().map_or(Mono(0), |(_, last)| last);
+                    return Look::Found(lost(&self.maker, count, None, last));
+                }
+                Next::End => return Look::End,
+            }
+        }
+        Look::Turn
+    }
+}
+
+impl Stream for Flows {
+    type Item = Result<GetFlowsResponse, Refusal>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
+        if let Some(before) = this.before.take() {
+            return Poll::Ready(Some(Ok(before)));
+        }
+        this.maker.clock = this.history.clock();
+        loop {
+            match this.look() {
+                Look::Found(response) => return Poll::Ready(Some(Ok(this.message(&response)))),
+                Look::Turn => {
+                    // Others are on this thread, too.
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                Look::Over => return Poll::Ready(None),
+                Look::End => match &mut this.extent {
+                    Extent::Follow(changes) => {
+                        if ready!(Pin::new(changes).poll_next(cx)).is_none() {
+                            this.extent = Extent::Over;
+                            // Whoever follows is not done: it should ask whoever comes next.
+                            return Poll::Ready(Some(Err(Refusal::unavailable("the agent ends"))));
+                        }
+                    }
+                    Extent::Kept { .. } | Extent::Over => return Poll::Ready(None),
+                },
+            }
+        }
+    }
+}
+
+/// What this reader came too late for.
+fn lost(maker: &FlowMaker, count: u64, times: Option<(Mono, Mono)>, at: Mono) -> Response {
+    Response {
+        body: Body::LostEvents(LostEvent {
+            source: LostSource::HubbleRingBuffer,
+            num_events_lost: count,
+            cpu: None,
+            first: times.map(|(first, _)| maker.clock.wall(first)),
+            last: times.map(|(_, last)| maker.clock.wall(last)),
+        }),
+        node_name: maker.node_name.clone(),
+        time: maker.clock.wall(at),
+    }
+}

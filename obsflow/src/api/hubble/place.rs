@@ -1,0 +1,140 @@
+//! Where in what is kept an answer begins and ends.
+
+use tonic::Status as Refusal;
+
+use super::proto::observer::GetFlowsRequest;
+use crate::filter::FilterSet;
+use crate::flow::FlowMaker;
+use crate::model::Mono;
+use crate::model::flow::{Body, Response};
+use crate::store::{Detail, History, Seen};
+
+/// Entries that are looked at before others get their turn.
+pub(super) const TURN: usize = 4_096;
+
+/// Which flows.
+#[derive(Clone, Debug)]
+pub(super) struct Selection {
+    pub(super) filters: FilterSet,
+    /// Periodic state of sockets, too: only for those who ask.
+    socket_state: bool,
+    pub(super) since: Option<Mono>,
+    pub(super) until: Option<Mono>,
+}
+
+/// Where an answer begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Begin {
+    /// With the entry of this number.
+    pub(super) number: u64,
+    /// Whether what is not kept any more would have been part of it.
+    pub(super) is_beyond: bool,
+}
+
+impl Selection {
+    pub(super) fn new(request: &GetFlowsRequest, history: &History) -> Result<Self, Refusal> {
+        let filters = FilterSet::of_messages(&request.whitelist, &request.blacklist)
+            .map_err(|error| Refusal::invalid_argument(error.to_string()))?;
+        let clock = history.clock();
+        let time = |name: &str, stamp: Option<prost_types::Timestamp>| {
+            let Some(stamp) = stamp else { return Ok(None) };
+            crate::api::convert::moment(stamp)
+                .map(|time| Some(clock.mono(time)))
+                .ok_or_else(|| Refusal::invalid_argument(format!("{name} is no time: {stamp:?}")))
+        };
+        Ok(Self {
+            socket_state: filters.asks_for_socket_state(),
+            filters,
+            since: time("since", request.since)?,
+            until: time("until", request.until)?,
+        })
+    }
+
+    /// Whether an entry happened when it should have.
+    pub(super) fn is_in_time(&self, at: Mono) -> bool {
+        self.since.is_none_or(|since| at >= since) && self.until.is_none_or(|until| at <= until)
+    }
+
+    /// The flow of an entry, if it is wanted. What was lost always is.
+    pub(super) fn take(&self, seen: &Seen, maker: &FlowMaker) -> Option<Response> {
+        if matches!(seen.detail, Detail::Lost(_)) {
+            return Some(maker.make(&seen.observation()));
+        }
+        if matches!(seen.detail, Detail::TcpInfo(_)) && !self.socket_state {
+            return None;
+        }
+        if !self.is_in_time(seen.at) || !self.filters.may_match(seen) {
+            return None;
+        }
+        let observation = seen.observation();
+        let mut response = maker.make_without_summary(&observation);
+        if !self.filters.wants(&response) {
+            return None;
+        }
+        FlowMaker::add_summary(&mut response, &observation);
+        Some(response)
+    }
+
+    fn counts(&self, seen: &Seen, maker: &FlowMaker) -> bool {
+        !matches!(seen.detail, Detail::Lost(_))
+            && self
+                .take(seen, maker)
+                .is_some_and(|response| matches!(response.body, Body::Flow(_)))
+    }
+
+    /// Where the answer to a request begins: as Hubble does it, a time counts more than a number, and who follows and asks
+    /// for neither gets what is to come.
+    pub(super) async fn begin(
+        &self,
+        request: &GetFlowsRequest,
+        history: &History,
+        maker: &FlowMaker,
+    ) -> Begin {
+        let kept = history.store.kept();
+        let went =
+            |since: Mono| kept.begin > 0 && history.store.gone().is_some_and(|(_, last)| last >= since);
+        if let Some(since) = self.since {
+            // Entries come only nearly in the order of their times: all are looked at, which takes less than a millisecond.
+            return Begin {
+                number: kept.begin,
+                is_beyond: went(since),
+            };
+        }
+        if request.first
+            || (request.number == 0 && !request.follow)
+            || request.number >= kept.len() && request.number > 0
+        {
+            return Begin {
+                number: kept.begin,
+                is_beyond: kept.begin > 0,
+            };
+        }
+        if request.number == 0 {
+            return Begin {
+                number: kept.end,
+                is_beyond: false,
+            };
+        }
+        let mut cursor = history.store.cursor(kept.end);
+        let (mut found, mut looked) = (0, 0);
+        for number in (kept.begin..kept.end).rev() {
+            if cursor.get(number).is_some_and(|seen| self.counts(seen, maker)) {
+                found += 1;
+                if found == request.number {
+                    return Begin {
+                        number,
+                        is_beyond: false,
+                    };
+                }
+            }
+            looked += 1;
+            if looked % TURN == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+        Begin {
+            number: kept.begin,
+            is_beyond: kept.begin > 0,
+        }
+    }
+}
