@@ -105,13 +105,16 @@ impl Board {
         out
     }
 
-    /// Makes what is dirty anew and publishes it.
-    fn publish(&self) {
+    /// Makes what is dirty anew and publishes it; addresses only when it is their turn. Whether they were.
+    fn publish(&self, with_addresses: bool) -> bool {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
-        let dirty = std::mem::take(&mut state.dirty);
+        let mut dirty = std::mem::take(&mut state.dirty);
+        if !with_addresses {
+            state.dirty.addresses = std::mem::take(&mut dirty.addresses);
+        }
         if dirty == Dirty::default() {
-            return;
+            return false;
         }
         let mut next = Cluster::clone(&self.publisher.borrow());
         if dirty.pods {
@@ -132,6 +135,11 @@ impl Board {
         let old = self.publisher.send_replace(Arc::new(next));
         self.retired.borrow_mut().push(old);
         self.release();
+        dirty.addresses
+    }
+
+    fn waits_for_addresses(&self) -> bool {
+        self.state.borrow().dirty.addresses
     }
 
     /// Gives back what nobody uses any more. Whether there is more.
@@ -143,20 +151,30 @@ impl Board {
     }
 }
 
-/// Publishes what changes: at once after a quiet time, else at a pace.
+/// Publishes what changes: at once after a quiet time, else at a pace. Addresses of a large cluster take long and are made less
+/// often; pods do not wait for them.
 pub(super) async fn publish(board: Rc<Board>) {
     let mut next = Instant::now();
+    let mut addresses = next;
     loop {
         tokio::select! {
-            () = board.changed.notified() => {
-                sleep_until(next).await;
-                let began = Instant::now();
-                board.publish();
-                next = Instant::now() + PACE.max(began.elapsed() * SHARE);
-            }
+            () = board.changed.notified() => {}
+            () = sleep_until(addresses), if board.waits_for_addresses() => {}
             () = sleep(RETIRED), if !board.retired.borrow().is_empty() => {
                 board.release();
+                continue;
             }
+        }
+        sleep_until(next).await;
+        let began = Instant::now();
+        let made_addresses = board.publish(began >= addresses);
+        let ended = Instant::now();
+        let pause = PACE.max((ended - began) * SHARE);
+        if made_addresses {
+            addresses = ended + pause;
+            next = ended + PACE;
+        } else {
+            next = ended + pause;
         }
     }
 }
@@ -171,7 +189,7 @@ mod tests {
         let board = Board::new(publisher);
         let used = Arc::clone(&latest.borrow_and_update());
         board.with(|state| state.dirty.pods = true);
-        board.publish();
+        assert!(!board.publish(true));
         assert!(latest.has_changed().unwrap());
         assert_eq!(board.retired.borrow().len(), 1);
         let newer = Arc::clone(&latest.borrow_and_update());
@@ -180,7 +198,25 @@ mod tests {
         assert!(Arc::ptr_eq(&used.addresses, &newer.addresses));
         drop(used);
         assert!(!board.release());
-        board.publish();
+        board.publish(true);
         assert!(!latest.has_changed().unwrap(), "nothing was dirty");
+    }
+
+    #[test]
+    fn pods_do_not_wait_for_addresses() {
+        let (publisher, mut latest) = watch::channel(Arc::new(Cluster::default()));
+        let board = Board::new(publisher);
+        let before = Arc::clone(&latest.borrow_and_update());
+        board.with(|state| (state.dirty.pods, state.dirty.addresses) = (true, true));
+        assert!(!board.publish(false));
+        let pods = Arc::clone(&latest.borrow_and_update());
+        assert!(!Arc::ptr_eq(&before.pods, &pods.pods));
+        assert!(Arc::ptr_eq(&before.addresses, &pods.addresses));
+        assert!(board.waits_for_addresses());
+        assert!(board.publish(true));
+        let all = Arc::clone(&latest.borrow_and_update());
+        assert!(Arc::ptr_eq(&pods.pods, &all.pods));
+        assert!(!Arc::ptr_eq(&pods.addresses, &all.addresses));
+        assert!(!board.waits_for_addresses());
     }
 }
