@@ -1,5 +1,6 @@
 //! What obsflow must reach, and whether it did in this run.
 
+use crate::cluster::{CHANGES_PER_SECOND, Followed};
 use crate::compare::Column;
 use crate::diagnose::EXPORTERS;
 use crate::report::Report;
@@ -49,6 +50,9 @@ pub(crate) fn floors(report: &Report) -> Vec<Floor> {
     per_event(report, &mut all);
     diagnosed(report, &mut all);
     scraped(report, &mut all);
+    if let Some(cluster) = &report.followed {
+        followed(cluster, &mut all);
+    }
     verdicts(report, &mut all);
     process(report, &mut all);
     all
@@ -267,6 +271,57 @@ fn scraped(report: &Report, all: &mut Vec<Floor>) {
         format!(
             "adding what the kernel counted for 4,000 cgroups; an observation costs metrics {} ns",
             number(scraped.observe_ns)
+        ),
+    ));
+}
+
+fn followed(cluster: &Followed, all: &mut Vec<Floor>) {
+    let mib = |kib: u64| kib as f64 / 1024.0;
+    let (pods, services, endpoints) = cluster.known;
+    let (listed, most, peak) = cluster.resident_kib;
+    all.push(floor(
+        &format!(
+            "resident with {pods} pods, {} Services, {} endpoints",
+            number(services as f64),
+            number(endpoints as f64)
+        ),
+        "<= 96 MiB",
+        format!("{} MiB", number(mib(most.max(listed)))),
+        mib(most.max(listed)) <= 96.0,
+        format!(
+            "the whole agent with metrics, every pod with an exporter, the most while pods change; {} MiB once listed, {} MiB \
+             for a moment while it lists",
+            number(mib(listed)),
+            number(mib(peak))
+        ),
+    ));
+    all.push(floor(
+        "the longest pause at a snapshot's swap",
+        "<= 5 ms",
+        format!("{} ms", number(cluster.pause_ms.0)),
+        cluster.pause_ms.0 <= 5.0,
+        format!(
+            "CPU time of the pipeline's thread, naming {pods} containers anew included, over {} snapshots; {} ms on the clock, \
+             with the API server on the same cores",
+            number(cluster.snapshots),
+            number(cluster.pause_ms.1)
+        ),
+    ));
+    // A snapshot is published every 150 ms, and less often where making one takes long.
+    let (worst, last) = cluster.behind_ms;
+    all.push(floor(
+        &format!(
+            "{} changes of pods a second, followed",
+            number(CHANGES_PER_SECOND.into())
+        ),
+        "<= 1,000 ms behind",
+        format!("{} ms at worst", number(worst)),
+        worst <= 1000.0,
+        format!(
+            "over {} changes; the last one was known {} ms after it; the whole cluster was listed in {} ms",
+            number(cluster.changes as f64),
+            number(last),
+            number(cluster.listed_ms)
         ),
     ));
 }

@@ -1,9 +1,10 @@
 //! `cargo xtask bench`, once everything is built.
 //!
 //! `lab-bench [--quick] [--below-root] [--write FILE] [PART ...]` measures and prints the report; parts are `loops`, `bulk`,
-//! `programs`, `dns`, `connections`, `sustained`, `replay`, `diagnose`, `metrics`, `verdicts` and `process`, all of them without any. `lab-bench load ...` is one traffic
-//! loop, which it starts itself.
+//! `programs`, `dns`, `connections`, `sustained`, `replay`, `diagnose`, `metrics`, `cluster`, `verdicts` and `process`, all of them
+//! without any. `lab-bench load ...` is one traffic loop and `lab-bench cluster FOLDER ...` an API server, which it starts itself.
 
+mod cluster;
 mod compare;
 mod diagnose;
 mod empty;
@@ -31,7 +32,7 @@ use crate::place::Place;
 use crate::programs::Programs;
 use crate::report::Report;
 
-const PARTS: [&str; 11] = [
+const PARTS: [&str; 12] = [
     "loops",
     "bulk",
     "programs",
@@ -41,6 +42,7 @@ const PARTS: [&str; 11] = [
     "replay",
     "diagnose",
     "metrics",
+    "cluster",
     "verdicts",
     "process",
 ];
@@ -56,10 +58,13 @@ struct Options {
 
 fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    if let Some((first, rest)) = args.split_first()
-        && first == "load"
-    {
-        return load::run(rest);
+    match args.split_first() {
+        Some((first, rest)) if first == "load" => return load::run(rest),
+        // A part by this name has no more arguments than others.
+        Some((first, rest @ [folder, ..])) if first == "cluster" && folder.starts_with('/') => {
+            return cluster::serve(rest);
+        }
+        _ => {}
     }
     let options = parse(&args)?;
     let report = measure(&options)?.render();
@@ -116,6 +121,7 @@ fn measure(options: &Options) -> Result<Report> {
         replayed: Vec::new(),
         diagnosed: None,
         scraped: None,
+        followed: None,
         verdicts: Vec::new(),
         process: process::Process::default(),
         took_s: 0.0,
@@ -148,6 +154,9 @@ fn measure(options: &Options) -> Result<Report> {
     }
     if wanted("metrics") {
         report.scraped = Some(metrics::measure(choose(5, 20))?);
+    }
+    if wanted("cluster") {
+        report.followed = Some(cluster::measure(&place, at_root, choose(5, 20))?);
     }
     if wanted("verdicts") {
         report.verdicts = verdicts::measure(choose(1, 5) as usize)?;

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::fs;
 
+use crate::cluster::Followed;
 use crate::compare::Column;
 use crate::diagnose::Diagnosed;
 use crate::events::Sustained;
@@ -35,6 +36,8 @@ pub(crate) struct Report {
     pub(crate) diagnosed: Option<Diagnosed>,
     /// Metrics.
     pub(crate) scraped: Option<Scraped>,
+    /// A large cluster.
+    pub(crate) followed: Option<Followed>,
     /// How long verdicts take.
     pub(crate) verdicts: Vec<Told>,
     /// The process.
