@@ -86,8 +86,8 @@ impl Told {
             };
             self.fact("age", format!("{process} is {age} old"));
         }
-        if case.node.lost.any() {
-            let lost = case.node.lost_total;
+        let lost = case.node.lost.total();
+        if lost > 0 {
             self.lines.push(Evidence {
                 kind: "lost",
                 text: Arc::from(

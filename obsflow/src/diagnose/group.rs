@@ -204,7 +204,7 @@ pub(super) fn report(diagnoser: &Diagnoser, exports: Vec<(Export, Option<Arc<str
         watching_since: diagnoser.node.watching_since,
         exports: all,
         causes,
-        events_lost: diagnoser.node.lost_total,
+        events_lost: diagnoser.node.lost.total(),
         exports_forgotten: diagnoser.forgotten,
         degraded: diagnoser.config.degraded.clone(),
     }

@@ -21,6 +21,7 @@ mod judge;
 mod ladder;
 mod learned;
 mod links;
+mod losses;
 mod names;
 mod observe;
 mod rules;
@@ -48,9 +49,10 @@ pub use facts::{Facts, ThisNode};
 pub use saved::Saved;
 
 use containers::Containers;
-use exporter::{Container, Destination, Exporter, Seen};
+use exporter::{Container, Destination, Exporter};
 use gone::Gone;
 use links::Links;
+use losses::Losses;
 use names::Names;
 use saved::SavedExporter;
 
@@ -126,8 +128,7 @@ const MAX_GONE: usize = 8192;
 struct Node {
     watching_since: Mono,
     blind: Blind,
-    lost: Seen,
-    lost_total: u64,
+    lost: Losses,
     names: Names,
     /// Containers that send, by family.
     senders: HashMap<u64, Senders>,
@@ -177,8 +178,7 @@ impl Diagnoser {
             node: Node {
                 watching_since: config.watching_since.unwrap_or_default(),
                 blind: config.blind,
-                lost: Seen::default(),
-                lost_total: 0,
+                lost: Losses::default(),
                 names: Names::new(config.max_names),
                 senders: HashMap::new(),
                 silence: config.silence,

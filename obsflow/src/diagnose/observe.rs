@@ -49,8 +49,7 @@ impl Diagnoser {
             | What::DnsRefused { .. } => {}
             What::Lookup(lookup) => self.lookup(observation, lookup),
             What::Lost { count } => {
-                self.node.lost.add(observation.at);
-                self.node.lost_total += count;
+                self.node.lost.add(observation.at, *count);
             }
             What::Dropped(seen) if seen.packet.protocol == Protocol::Udp => self.udp_drop(observation, seen),
             What::Request(request) => self.request(observation, request),

@@ -70,6 +70,15 @@ impl Proc {
         fs::write(folder.join("cmdline"), cmdline.replace(' ', "\0")).unwrap();
     }
 
+    /// Its main thread has ended, others have not.
+    fn exiting(&self, pid: u32) {
+        let file = self.0.path().join(pid.to_string()).join("stat");
+        let stat = fs::read_to_string(&file).unwrap();
+        let mut fields: Vec<&str> = stat.split(' ').collect();
+        fields[8] = "4";
+        fs::write(&file, fields.join(" ")).unwrap();
+    }
+
     fn gone(&self, pid: u32) {
         fs::remove_dir_all(self.0.path().join(pid.to_string())).unwrap();
     }
@@ -294,6 +303,37 @@ fn what_was_known_before_a_title_was_set_still_holds() {
     expectations.on(&exec(seconds(6), "c", 10));
     assert_eq!(work(&mut expectations, seconds(6)), []);
     assert_eq!(expectations.stats().overwritten, 1);
+}
+
+/// Its cgroup has it until its last thread has ended.
+#[test]
+fn a_process_that_is_ending_is_none_that_is_left() {
+    let proc = Proc::new();
+    let cgroups = TempDir::new();
+    fs::create_dir(cgroups.path().join("shop")).unwrap();
+    let mut expectations = Expectations::new(Config {
+        cgroups: Some(cgroups.path().to_owned()),
+        ..proc.expectations().config
+    });
+    let of_shop = |mut step: Lifecycle| {
+        let mut workload = Workload::clone(&step.workload);
+        workload.cgroup_path = Some("/shop".into());
+        step.workload = Arc::new(workload);
+        step
+    };
+    proc.process(10, 500, OTLP, "app");
+    proc.process(11, 500, OTLP, "forked");
+    fs::write(cgroups.path().join("shop/cgroup.procs"), "10\n11\n").unwrap();
+    expectations.on(&of_shop(exec(seconds(5), "c", 10)));
+    let key = one(work(&mut expectations, seconds(5))).key;
+    proc.exiting(10);
+    expectations.on(&of_shop(step(seconds(6), "c", 10, Step::Exit)));
+    work(&mut expectations, seconds(6));
+    assert_eq!(expectations.stats().processes, 1, "the one that was forked");
+    proc.exiting(11);
+    expectations.on(&of_shop(step(seconds(7), "c", 11, Step::Exit)));
+    let gone = ExpectationChange::Gone { key, at: seconds(7) };
+    assert_eq!(work(&mut expectations, seconds(7)), [gone]);
 }
 
 #[test]

@@ -18,7 +18,9 @@ pub fn sees_host_pids(proc: &Path) -> bool {
     fs::read_link(proc.join("self/ns/pid")).is_ok_and(|target| target.as_os_str() == INITIAL_PIDS)
 }
 
-/// `PF_KTHREAD` of `include/linux/sched.h`.
+/// `PF_EXITING` of `include/linux/sched.h`; set before `sched_process_exit` is traced, and never cleared.
+const PF_EXITING: u64 = 0x0000_0004;
+/// `PF_KTHREAD` of the same file.
 const PF_KTHREAD: u64 = 0x0020_0000;
 
 /// What `/proc/<pid>/stat` tells.
@@ -28,6 +30,8 @@ pub struct Stat {
     pub parent: u32,
     /// Whether it is a thread of the kernel.
     pub is_kernel: bool,
+    /// Whether it is ending, or waits as a zombie: its other threads may take longer.
+    pub is_exiting: bool,
     /// When it began. Exact to a tick (10 ms) unless the machine was suspended since: then too early by that time.
     pub began: Mono,
     /// Where the environment was put at exec; `(0, 0)` when that may not be read.
@@ -64,6 +68,7 @@ fn parse_stat(text: &[u8], suspended_ns: i128, ticks_per_second: u64) -> Option<
     Some(Stat {
         parent: u32::try_from(field(4)?).ok()?,
         is_kernel: field(9)? & PF_KTHREAD != 0,
+        is_exiting: field(9)? & PF_EXITING != 0,
         began: Mono(u64::try_from(began).unwrap_or(0)),
         environ: (field(50).unwrap_or(0), field(51).unwrap_or(0)),
     })
@@ -110,7 +115,7 @@ mod tests {
         let line = format!("42 (a) S 1 (b c)) {}\n", fields.join(" "));
         let stat = parse_stat(line.as_bytes(), 340_000_000, 100).unwrap();
         assert_eq!(stat.parent, 7);
-        assert!(!stat.is_kernel);
+        assert!(!stat.is_kernel && !stat.is_exiting);
         assert_eq!(stat.began, Mono(12_000_000_000));
         assert_eq!(stat.environ, (4096, 8192));
         assert_eq!(parse_stat(b"42 (a) S", 0, 100), None);
@@ -133,7 +138,12 @@ mod tests {
         let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
         let began = stat(Path::new("/proc"), child.id()).unwrap().began;
         let after = crate::session::now();
+        assert!(!stat(Path::new("/proc"), child.id()).unwrap().is_exiting);
         child.kill().unwrap();
+        // Until it is waited for it is a zombie.
+        while !stat(Path::new("/proc"), child.id()).unwrap().is_exiting {
+            std::thread::yield_now();
+        }
         child.wait().unwrap();
         let tick = Duration::from_millis(10);
         assert!(

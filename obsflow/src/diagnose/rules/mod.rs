@@ -278,7 +278,7 @@ impl<'a> Case<'a> {
     pub(super) fn quiet_since(&self) -> Mono {
         let lost = match self.exporter.held.verdict {
             Some(VerdictId::Silent) => None,
-            _ => self.node.lost.last(),
+            _ => self.node.lost.hid(EXPORTS),
         };
         self.watched_since().max(lost.unwrap_or_default())
     }
@@ -291,6 +291,10 @@ impl<'a> Case<'a> {
         }
     }
 }
+
+/// Records that two exports leave at least: those of their requests and of the answers, on a connection that was open already.
+/// Silence is judged by two of them, which fewer losses cannot hide.
+pub(super) const EXPORTS: u64 = 4;
 
 /// The kernel gives an attempt up after 127 s and a bit; one that is older had an end that nobody saw.
 const LONGEST_CONNECT: Duration = Duration::from_secs(140);

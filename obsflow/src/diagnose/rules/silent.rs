@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::{Case, Finding, Rule};
+use super::{Case, EXPORTS, Finding, Rule};
 use crate::diagnose::Senders;
 use crate::diagnose::evidence::Told;
 use crate::diagnose::exporter::{Container, Exporter};
@@ -22,7 +22,7 @@ pub(super) const STOPPED: Rule = Rule {
         // What was lost may have been of it: the time begins anew. What is called so already has not sent since either.
         let lost = match case.exporter.held.verdict {
             Some(VerdictId::Stopped) => None,
-            _ => case.node.lost.last(),
+            _ => case.node.lost.hid(EXPORTS),
         };
         let since = last.max(case.node.watching_since).max(lost.unwrap_or_default());
         if case.now.since(since) < stop_window(case)? || is_blind(case) {

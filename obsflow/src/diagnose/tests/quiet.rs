@@ -194,13 +194,14 @@ fn with_events_lost_the_time_of_silence_begins_anew() {
     let mut scene = Scene::empty();
     scene.expect_container(go(&scene));
     scene.after(100_000);
-    lose(&mut scene);
+    lose(&mut scene, 3);
+    lose(&mut scene, 1);
     scene.until(240_000);
     assert_eq!(scene.failures(), [], "it may have sent before 100 s");
     scene.until(252_000);
     assert_eq!(scene.failures(), [VerdictId::Silent, VerdictId::Silent]);
     // What is lost later does not end it.
-    lose(&mut scene);
+    lose(&mut scene, 9);
     scene.after(60_000);
     assert_eq!(scene.failures(), [VerdictId::Silent, VerdictId::Silent]);
     assert!(scene.transitions.iter().all(|transition| transition.opened));
@@ -211,9 +212,22 @@ fn with_events_lost_the_time_of_silence_begins_anew() {
     assert!(!scene.failures().contains(&VerdictId::Silent));
 }
 
-fn lose(scene: &mut Scene) {
-    let lost = scene.observation(0, What::Lost { count: 1 });
+fn lose(scene: &mut Scene, count: u64) {
+    let lost = scene.observation(0, What::Lost { count });
     scene.see(&lost);
+}
+
+/// Two exports leave more records than that.
+#[test]
+fn a_record_lost_now_and_then_hides_no_silence() {
+    let mut scene = Scene::empty();
+    scene.expect_container(go(&scene));
+    for _ in 0..3 {
+        scene.after(50_000);
+        lose(&mut scene, 1);
+    }
+    scene.after(2000);
+    assert_eq!(scene.failures(), [VerdictId::Silent, VerdictId::Silent]);
 }
 
 #[test]
@@ -226,12 +240,12 @@ fn with_events_lost_what_stopped_is_told_later_and_stays() {
             .export_to(cookie, UP, "/v1/metrics", http(200))
             .after(60_000);
     }
-    lose(&mut scene);
+    lose(&mut scene, 4);
     scene.after(110_000);
     assert_eq!(scene.failures(), []);
     scene.after(45_000);
     assert_eq!(scene.failures(), [VerdictId::Stopped]);
-    lose(&mut scene);
+    lose(&mut scene, 4);
     scene.after(20_000);
     assert_eq!(scene.failures(), [VerdictId::Stopped]);
     assert_eq!(scene.transitions.len(), 1);

@@ -8,6 +8,7 @@ use super::Expectations;
 use crate::expect::profile::Profile;
 use crate::expect::reader::Outcome;
 use crate::expect::tracked::{Known, State};
+use crate::kernel::process;
 use crate::model::expectation::ContainerKey;
 use crate::model::{Mono, Workload};
 
@@ -33,7 +34,11 @@ impl Expectations {
             return;
         }
         let (cgroup, workload) = (tracked.cgroup, Arc::clone(&tracked.workload));
-        let left: Vec<u32> = self.processes_of(&workload).collect();
+        // A process stays in its cgroup until its last thread has ended, which may be after its exit was told.
+        let left: Vec<u32> = self
+            .processes_of(&workload)
+            .filter(|pid| process::stat(&self.config.proc, *pid).is_some_and(|stat| !stat.is_exiting))
+            .collect();
         if left.is_empty() {
             self.forget(key, at);
             return;
