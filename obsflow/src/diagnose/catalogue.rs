@@ -398,7 +398,7 @@ pub const ENTRIES: &[Entry] = &[
         meaning: "The container is configured and able to export, and not one packet of it is on the wire: no look-up, no \
                   connection.",
         fires: "Nothing for two intervals and 4 s from its start (30 s at least while it was not seen to do anything else), or \
-                for two intervals and at least 150 s if its start was not watched; the time begins anew when events are lost; and proof that it sends: an SDK in the process, replicas that send, exports before. The whole container is silent, not one signal of it.",
+                for two intervals and at least 150 s if its start was not watched; the time begins anew when as many events are lost as two exports leave; and proof that it sends: an SDK in the process, replicas that send, exports before. The whole container is silent, not one signal of it.",
         quiet: "Containers that only inherit the variables (nginx, pgbouncer); processes with nothing to do, or nothing but probes \
                 to answer (a connection each 2.5 s or fewer); metrics without \
                 instruments; connections older than obsflow; anything on the wire, failures included.",
