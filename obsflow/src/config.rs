@@ -3,6 +3,7 @@
 mod agent;
 mod doctor;
 mod error;
+pub mod observe;
 
 use std::collections::BTreeSet;
 use std::io::IsTerminal as _;
@@ -14,8 +15,10 @@ use jiff::Timestamp;
 use log::LevelFilter;
 
 use crate::api::Address;
+use crate::api::hubble::ServerAddress;
 use crate::cli::{
-    self, AttachArg, AutoOff, CommandArgs, LiveArgs, OnOff, OutputArgs, StatusFormat, WindowArgs,
+    self, AttachArg, AutoOff, CommandArgs, ListWhat, LiveArgs, OutputArgs, StatusArgs, StatusFormat,
+    WatchWhat, WindowArgs,
 };
 use crate::cluster;
 use crate::filter::{self, FilterSet};
@@ -26,6 +29,8 @@ pub use agent::{Agent, Flows, Listen, Metrics};
 pub use doctor::{Cluster, Doctor, WATCH_FOR};
 pub use error::ConfigError;
 use error::{RING_MAX, RING_MIN};
+pub use observe::{FlowsFrom, Observe};
+use observe::{Limits, List, Server};
 
 /// A command to run.
 #[derive(Clone, Debug)]
@@ -37,9 +42,13 @@ pub enum Command {
     /// `obsflow observe`
     Observe(Box<Observe>),
     /// `obsflow status`
-    Status(Status),
+    Status(Box<Status>),
+    /// `obsflow list`
+    List(Box<List>),
+    /// `obsflow watch peers`
+    WatchPeers(Box<Server>),
     /// `obsflow record`
-    Record(Record),
+    Record(Box<Record>),
     /// `obsflow replay`
     Replay(Box<Replay>),
     /// `obsflow completions`
@@ -48,22 +57,15 @@ pub enum Command {
     Man(Option<PathBuf>),
 }
 
-/// `obsflow observe`
-#[derive(Clone, Debug)]
-pub struct Observe {
-    /// What to watch.
-    pub live: Live,
-    /// What to print, and how.
-    pub view: View,
-    /// What the user should be told on stderr before the first flow.
-    pub notice: &'static str,
-}
-
 /// `obsflow status`
 #[derive(Clone, Debug)]
 pub struct Status {
     /// Who says it.
     pub whom: Whom,
+    /// The server that is asked, when it is none of this machine's.
+    pub server: Option<Server>,
+    /// How long an agent may take.
+    pub limits: Limits,
     /// What to watch.
     pub live: Live,
     /// Measure the cost of each program.
@@ -118,6 +120,8 @@ pub struct View {
     pub filters: FilterSet,
     /// How.
     pub printer: PrinterOptions,
+    /// Periodic state of connections, too.
+    pub socket_state: bool,
 }
 
 /// What to watch, and with which kernel hooks.
@@ -156,10 +160,6 @@ pub struct Live {
 /// What `--without-hook` takes besides hooks: everything that needs the kernel's types.
 const BTF: &str = "btf";
 
-const NOTICE_LIVE: &str = "No agent is running here: watching this node from now on, until Ctrl-C.";
-const NOTICE_COUNT: &str = "No agent is running here: watching this node from now on.";
-const NOTICE_SINCE: &str = "No agent is running here, so history begins now: --since has nothing to look back on. Watching until Ctrl-C.";
-
 impl Command {
     /// Checks arguments.
     ///
@@ -168,35 +168,17 @@ impl Command {
     pub fn new(args: CommandArgs, now: Timestamp) -> Result<Self, ConfigError> {
         Ok(match args {
             CommandArgs::Agent(args) => Self::Agent(Box::new(Agent::new(*args)?)),
-            CommandArgs::Observe(args) => {
-                let filters = filter::parse(&args.filters.terms)?;
-                let selector = live_selector(&args.window, args.follow, args.output.output, now)?;
-                Self::Observe(Box::new(Observe {
-                    live: Live::new(args.live, args.payload == OnOff::On)?,
-                    notice: match (selector.number, &args.window.since) {
-                        (_, Some(_)) => NOTICE_SINCE,
-                        (Some(_), None) => NOTICE_COUNT,
-                        (None, None) => NOTICE_LIVE,
-                    },
-                    view: View {
-                        selector,
-                        filters,
-                        printer: printer(&args.output),
-                    },
-                }))
-            }
+            CommandArgs::Observe(args) => Self::Observe(Box::new(Observe::new(*args, now)?)),
             CommandArgs::Doctor(args) => Self::Doctor(Box::new(Doctor::new(*args)?)),
-            CommandArgs::Status(args) => Self::Status(Status {
-                whom: match &args.server {
-                    Some(address) => Whom::Agent(server(address)?),
-                    None if args.cost || args.live.asks_for_something() => Whom::Own,
-                    None => Whom::AgentIfThere,
-                },
-                live: Live::new(args.live, true)?,
-                cost: args.cost,
-                format: args.output,
-            }),
-            CommandArgs::Record(args) => Self::Record(Record {
+            CommandArgs::Status(args) => Self::Status(Box::new(status(*args)?)),
+            CommandArgs::List(args) => Self::List(Box::new(match args.what {
+                ListWhat::Nodes(of) => List::new(of, false)?,
+                ListWhat::Namespaces(of) => List::new(of, true)?,
+            })),
+            CommandArgs::Watch(args) => match args.what {
+                WatchWhat::Peers(server) => Self::WatchPeers(Box::new(Server::new(&server)?)),
+            },
+            CommandArgs::Record(args) => Self::Record(Box::new(Record {
                 duration: args
                     .duration
                     .map(|text| duration("--duration", text))
@@ -204,21 +186,56 @@ impl Command {
                 live: Live::new(args.live, args.payload)?,
                 file: args.file,
                 force: args.force,
-            }),
-            CommandArgs::Replay(args) => Self::Replay(Box::new(Replay {
-                view: View {
-                    selector: file_selector(&args.window, now)?,
-                    filters: filter::parse(&args.filters.terms)?,
-                    printer: printer(&args.output),
-                },
-                file: args.file,
-                dns_timeout: duration("--dns-timeout", args.dns_timeout)?,
-                log_level: level("--log-level", args.log_level)?,
             })),
+            CommandArgs::Replay(args) => {
+                let filters = filter::parse(&args.filters.terms)?.compile()?;
+                Self::Replay(Box::new(Replay {
+                    view: View {
+                        selector: file_selector(&args.window, now)?,
+                        socket_state: filters.asks_for_socket_state(),
+                        filters,
+                        printer: printer(&args.output),
+                    },
+                    file: args.file,
+                    dns_timeout: duration("--dns-timeout", args.dns_timeout)?,
+                    log_level: level("--log-level", args.log_level)?,
+                }))
+            }
             CommandArgs::Completions { shell } => Self::Completions(shell),
             CommandArgs::Man(args) => Self::Man(args.dir),
         })
     }
+}
+
+/// Whom `obsflow status` asks: an agent by what only obsflow knows, any other server by Hubble's questions.
+fn status(args: StatusArgs) -> Result<Status, ConfigError> {
+    let named = observe::server(&args.server)?;
+    if named.is_some() && args.cost {
+        return Err(ConfigError::Both("--server", "--cost"));
+    }
+    let asks = args.cost || args.live.asks_for_something();
+    if named.is_some() && asks {
+        return Err(ConfigError::KernelOfServer);
+    }
+    let limits = observe::limits(&args.server)?;
+    let local = |address: &ServerAddress| Address::parse(&address.to_string()).ok();
+    let (whom, server) = match named {
+        Some(address) if address.tls.is_none() => match local(&address) {
+            Some(agent) => (Whom::Agent(agent), None),
+            None => (Whom::Own, Some(Server { address, limits })),
+        },
+        Some(address) => (Whom::Own, Some(Server { address, limits })),
+        None if asks => (Whom::Own, None),
+        None => (Whom::AgentIfThere, None),
+    };
+    Ok(Status {
+        whom,
+        server,
+        limits,
+        live: Live::new(args.live, true)?,
+        cost: args.cost,
+        format: args.output,
+    })
 }
 
 impl Live {
@@ -313,49 +330,6 @@ fn check_window(window: &WindowArgs, follow: bool) -> Result<(), ConfigError> {
     }
 }
 
-/// Live, nothing is older than the start: `--last` and `--first` both mean the next ones.
-fn live_selector(
-    window: &WindowArgs,
-    follow: bool,
-    format: Format,
-    now: Timestamp,
-) -> Result<Selector, ConfigError> {
-    check_window(window, follow)?;
-    let since = moment("--since", window.since.as_deref(), now)?;
-    let until = match follow {
-        true => None,
-        false => moment("--until", window.until.as_deref(), now)?,
-    };
-    if let Some(text) = window
-        .until
-        .as_deref()
-        .filter(|_| until.is_some_and(|until| until <= now))
-    {
-        return Err(ConfigError::UntilIsOver(text.to_owned()));
-    }
-    check_order(since, until)?;
-    // With --follow, --last says how much history comes first, and there is none.
-    let number = if follow {
-        None
-    } else {
-        window.first.or(window.last)
-    };
-    if format == Format::Table {
-        if follow {
-            return Err(ConfigError::TableFollows);
-        }
-        if number.is_none() && until.is_none() {
-            return Err(ConfigError::TableNeedsEnd);
-        }
-    }
-    Ok(Selector {
-        number,
-        newest: false,
-        since,
-        until,
-    })
-}
-
 /// In a file everything is history; without a number all of it is printed, as `hubble observe --input-file` does.
 fn file_selector(window: &WindowArgs, now: Timestamp) -> Result<Selector, ConfigError> {
     check_window(window, false)?;
@@ -390,8 +364,18 @@ fn wants_colour(choice: clap::ColorChoice) -> bool {
 }
 
 fn printer(args: &OutputArgs) -> PrinterOptions {
+    // What scripts of old read: a flow without what is around it.
+    let is_legacy = || {
+        std::env::var(observe::COMPAT)
+            .is_ok_and(|compat| compat.split([',', ' ']).any(|one| one == "legacy-json-output"))
+    };
     PrinterOptions {
-        format: args.output,
+        format: match args.output {
+            Format::Json if is_legacy() => Format::LegacyJson,
+            Format::Jsonpb => Format::Json,
+            format => format,
+        },
+        policy_names: args.print_policy_names,
         time_format: args.time_format,
         node_name: args.print_node_name,
         // Columns are padded by their length, which colours would change.

@@ -61,7 +61,14 @@ impl From<Refusal> for RemoteError {
 }
 
 /// Gives its stream to the first who connects.
-struct Once<S>(Option<S>);
+pub(super) struct Once<S>(Option<S>);
+
+impl<S> Once<S> {
+    /// For this stream.
+    pub(super) fn new(stream: S) -> Self {
+        Self(Some(stream))
+    }
+}
 
 impl<S> Service<Uri> for Once<S> {
     type Response = TokioIo<S>;
@@ -98,7 +105,7 @@ impl Remote {
             .initial_connection_window_size(WINDOW)
             .http2_keep_alive_interval(PING.0)
             .keep_alive_timeout(PING.1)
-            .connect_with_connector(Once(Some(stream)))
+            .connect_with_connector(Once::new(stream))
             .await
             .map_err(|error| RemoteError::NotAnAgent(causes(&error)))?;
         let calls = DiagnosisClient::new(channel).max_decoding_message_size(MAX_REPORT);

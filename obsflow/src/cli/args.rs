@@ -8,26 +8,10 @@ use clap_complete::Shell;
 use super::agent::AgentArgs;
 use super::doctor::DoctorArgs;
 use super::filters::FilterArgs;
+use super::observe::{ListArgs, ObserveArgs, ServerArgs, WatchArgs};
 use crate::sinks::{Format, TimeFormat};
 
 const EXIT_CODES: &str = "\
-Exit codes:
-  0  everything went well
-  1  something failed while running
-  2  the command line makes no sense";
-
-const OBSERVE_EXAMPLES: &str = "\
-Examples:
-  Everything that fails, as it happens:
-      obsflow observe --verdict ERROR --verdict DROPPED
-  What a pod does about its collector:
-      obsflow observe --from-pod apps/checkout --to-port 4317
-  Names that do not exist:
-      obsflow observe -o json | jq 'select(.flow.l7.dns.rcode==3)'
-      obsflow observe --rcode NXDOMAIN
-  All but DNS:
-      obsflow observe --not --protocol dns
-
 Exit codes:
   0  everything went well
   1  something failed while running
@@ -61,9 +45,14 @@ pub enum CommandArgs {
     Agent(Box<AgentArgs>),
     /// Show flows: DNS look-ups, connections to telemetry ports, drops
     ///
-    /// Watches this node from now on and prints what happens, until Ctrl-C or until --last or --first is reached.
-    /// The lines, the JSON and the filters are those of `hubble observe`.
+    /// Asks the agent of this node, or another server of Hubble's API, for what it keeps: the newest 20 flows, unless flags say
+    /// otherwise, and with --follow those to come. Where no agent runs it watches this node by itself from now on, until Ctrl-C
+    /// or until --last or --first is reached. The flags, the lines and the JSON are those of `hubble observe`.
     Observe(Box<ObserveArgs>),
+    /// List the nodes or the namespaces that a server has flows of
+    List(ListArgs),
+    /// Watch a server's peers
+    Watch(WatchArgs),
     /// Show every kernel hook, whether it works or why not, and what was seen and lost
     Status(Box<StatusArgs>),
     /// Write raw kernel records to a file, for replay
@@ -81,37 +70,6 @@ pub enum CommandArgs {
     Man(ManArgs),
 }
 
-/// `obsflow observe`
-#[derive(Clone, Debug, Args)]
-#[command(after_help = OBSERVE_EXAMPLES)]
-pub struct ObserveArgs {
-    /// What to print.
-    #[command(flatten)]
-    pub window: WindowArgs,
-    /// Go on with new flows, whatever --until says; the default, as there is no history before the start
-    #[arg(short, long, help_heading = "Selection")]
-    pub follow: bool,
-    /// How.
-    #[command(flatten)]
-    pub output: OutputArgs,
-    /// Which.
-    #[command(flatten)]
-    pub filters: FilterArgs,
-    /// From where.
-    #[command(flatten)]
-    pub live: LiveArgs,
-    /// Look into the first bytes of watched connections
-    #[arg(
-        long,
-        value_name = "on|off",
-        value_enum,
-        default_value = "on",
-        hide_possible_values = true,
-        help_heading = "Kernel side"
-    )]
-    pub payload: OnOff,
-}
-
 /// `obsflow status`
 #[derive(Clone, Debug, Args)]
 #[command(after_help = EXIT_CODES)]
@@ -123,10 +81,10 @@ pub struct StatusArgs {
     /// Output format
     #[arg(short, long, value_enum, default_value = "text", value_name = "FORMAT")]
     pub output: StatusFormat,
-    /// Ask the agent that listens at unix:///PATH. Without it, and without --cost and flags of the kernel side, an agent at
-    /// unix:///var/run/obsflow/obsflow.sock is asked if there is one; else this command attaches, looks and leaves
-    #[arg(long, value_name = "ADDRESS", conflicts_with = "cost")]
-    pub server: Option<String>,
+    /// Whom to ask. Without --cost and flags of the kernel side the agent of this node, if there is one; else this command
+    /// attaches, looks and leaves.
+    #[command(flatten)]
+    pub server: ServerArgs,
     /// From where.
     #[command(flatten)]
     pub live: LiveArgs,
@@ -187,16 +145,17 @@ pub struct ManArgs {
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Selection")]
 pub struct WindowArgs {
-    /// Print N flows: the newest there are, or, watching live, the next
+    /// Print the newest N flows [default: 20, unless something else says which; of each node, of a relay]; where no agent runs,
+    /// the next N
     #[arg(long, value_name = "N")]
     pub last: Option<u64>,
-    /// Print the first N flows
+    /// Print the oldest N flows that are kept; where no agent runs, the next N
     #[arg(long, value_name = "N")]
     pub first: Option<u64>,
-    /// Print all flows
+    /// Print all flows that are kept
     #[arg(long)]
     pub all: bool,
-    /// Print flows since this time: 2m, 1h43m (ago), 2026-01-02, 2026-01-02T15:04:05Z
+    /// Print flows since this time: 2m, 1h43m (ago), 'Jan _2 15:04:05.000', 2026-01-02, 2026-01-02T15:04:05Z
     #[arg(long, value_name = "TIME")]
     pub since: Option<String>,
     /// Print flows until this time
@@ -218,6 +177,9 @@ pub struct OutputArgs {
     /// Print the node's name
     #[arg(long)]
     pub print_node_name: bool,
+    /// Print the names of the policies that decided, in lines of policy verdicts; obsflow itself has none
+    #[arg(long)]
+    pub print_policy_names: bool,
     /// Colours: auto (on a terminal, unless NO_COLOR is set), always or never
     #[arg(
         long,

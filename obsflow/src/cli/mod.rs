@@ -5,6 +5,7 @@ mod args;
 mod config_file;
 mod doctor;
 mod filters;
+mod observe;
 mod plugin;
 pub mod time;
 
@@ -24,11 +25,14 @@ use jiff::Timestamp;
 
 pub use agent::{AgentArgs, LogFormat};
 pub use args::{
-    AttachArg, AutoOff, Cli, CommandArgs, LiveArgs, ManArgs, ObserveArgs, OnOff, OutputArgs, RecordArgs,
-    ReplayArgs, StatusArgs, StatusFormat, WindowArgs,
+    AttachArg, AutoOff, Cli, CommandArgs, LiveArgs, ManArgs, OnOff, OutputArgs, RecordArgs, ReplayArgs,
+    StatusArgs, StatusFormat, WindowArgs,
 };
 pub use doctor::{DoctorArgs, DoctorFormat};
 pub use filters::FilterArgs;
+pub use observe::{
+    ListArgs, ListFormat, ListOfArgs, ListWhat, ObserveArgs, ObserveWhat, ServerArgs, WatchArgs, WatchWhat,
+};
 
 use crate::config::Command;
 

@@ -8,7 +8,8 @@ use jiff::Timestamp;
 use super::args::Cli;
 use super::{AttachArg, parse_from, time};
 use crate::api::Address;
-use crate::config::{Command, Whom};
+use crate::api::hubble::{ServerAddress, Tls};
+use crate::config::{Command, FlowsFrom, Observe, Whom};
 use crate::filter::Flag;
 use crate::sinks::{Format, Selector};
 
@@ -77,10 +78,217 @@ fn defaults_are_those_of_the_design() {
     assert!(live.payload);
     assert_eq!(live.dns_timeout, Duration::from_secs(5));
     assert_eq!(live.kernel_log, log::LevelFilter::Off);
-    assert_eq!(observe.view.selector, Selector::default());
-    assert!(observe.notice.contains("until Ctrl-C"));
-    assert_eq!(observe.view.printer.format, Format::Compact);
-    assert!(observe.view.printer.ip_translation);
+    let own = observe.part.own.as_ref().unwrap();
+    assert_eq!(own.selector, Selector::default());
+    assert!(own.notice.contains("until Ctrl-C"));
+    assert_eq!(observe.printer.format, Format::Compact);
+    assert!(observe.printer.ip_translation);
+    assert_eq!(observe.from, FlowsFrom::AgentIfThere);
+    assert_eq!(observe.part.kept.number, 20);
+    assert_eq!(
+        (observe.limits.dial, observe.limits.request),
+        (Duration::from_secs(5), Duration::from_secs(12))
+    );
+}
+
+fn observe(line: &str) -> Observe {
+    match run(line) {
+        Ok(Command::Observe(observe)) => *observe,
+        other => panic!("{line}: {other:?}"),
+    }
+}
+
+/// What is asked of a server: Hubble's selectors and their defaults.
+#[test]
+fn selectors_mean_what_they_mean_in_hubble() {
+    for (line, number, first, follow) in [
+        ("observe", 20, false, false),
+        ("observe flows", 20, false, false),
+        ("observe --last 5", 5, false, false),
+        ("observe --last 0", 20, false, false),
+        ("observe --first 5", 5, true, false),
+        ("observe --all", u64::MAX, false, false),
+        ("observe --follow", 0, false, true),
+        ("observe -f --last 7", 7, false, true),
+        ("observe --since 2m", 0, false, false),
+        ("observe --since 2m --last 3", 3, false, false),
+        ("observe --until 2m", 0, false, false),
+        ("observe --input-file x", 0, false, false),
+    ] {
+        let kept = observe(line).part.kept;
+        assert_eq!(
+            (kept.number, kept.first, kept.follow),
+            (number, first, follow),
+            "{line}"
+        );
+    }
+    let kept = observe("observe --since 2m --until 1m").part.kept;
+    assert_eq!(kept.since.unwrap().to_string(), "2026-01-02T15:02:05Z");
+    assert_eq!(kept.until.unwrap().to_string(), "2026-01-02T15:03:05Z");
+    // --follow has no end.
+    assert_eq!(observe("observe -f --until 1m").part.kept.until, None);
+}
+
+#[test]
+fn flows_come_from_whom_the_flags_name() {
+    let server = |text: &str| FlowsFrom::Server(ServerAddress::parse(text).unwrap());
+    for (line, from) in [
+        (
+            "observe --server unix:///run/x.sock",
+            server("unix:///run/x.sock"),
+        ),
+        ("observe --server localhost:4245", server("localhost:4245")),
+        ("observe --attach root", FlowsFrom::Own),
+        ("observe --ports 4317", FlowsFrom::Own),
+        ("observe --payload off", FlowsFrom::Own),
+        ("observe --log-level info", FlowsFrom::AgentIfThere),
+        (
+            "observe --input-file f.json",
+            FlowsFrom::File(Some("f.json".into())),
+        ),
+        ("observe --input-file -", FlowsFrom::File(None)),
+    ] {
+        assert_eq!(observe(line).from, from, "{line}");
+    }
+    let FlowsFrom::Server(server) = observe(
+        "observe --server relay:443 --tls-client-cert-file c --tls-client-key-file k --tls-ca-cert-files a,b \
+         --tls-server-name n --timeout 1s",
+    )
+    .from
+    else {
+        panic!("a server")
+    };
+    assert_eq!(
+        server.tls,
+        Some(Tls {
+            ca_files: vec!["a".into(), "b".into()],
+            client: Some(("c".into(), "k".into())),
+            server_name: Some("n".to_owned()),
+            allow_insecure: false,
+        })
+    );
+}
+
+#[test]
+fn what_cannot_be_asked_is_one_line_that_says_what_to_do() {
+    for (line, part) in [
+        (
+            "observe --server localhost",
+            "--server: \"localhost\": after the host comes a port",
+        ),
+        (
+            "observe --server http://x:1",
+            "--server: \"http://x:1\" is no address of a server",
+        ),
+        ("observe --server x:1 --input-file f", "cannot be used with"),
+        (
+            "observe --server x:1 --attach root",
+            "--server asks who watches already",
+        ),
+        (
+            "observe --tls",
+            "--tls is about a server: name one with --server tls://HOST:PORT",
+        ),
+        (
+            "observe --server x:1 --tls-server-name n",
+            "--tls-server-name says how to trust a server by TLS",
+        ),
+        (
+            "observe --server unix:///x --tls",
+            "--tls: a socket of this machine is asked without TLS",
+        ),
+        (
+            "observe --server x:1 --tls-client-cert-file c",
+            "--tls-client-key-file is missing: a client's certificate needs both",
+        ),
+        (
+            "observe --server tls://x:1 --tls-allow-insecure --tls-ca-cert-files a",
+            "cannot set both --tls-allow-insecure and --tls-ca-cert-files",
+        ),
+        (
+            "observe --timeout never",
+            "--timeout: \"never\" is not a duration",
+        ),
+        ("observe --field-mask time", "--field-mask is for -o json"),
+        (
+            "observe -o json --field-mask time,pod",
+            "--field-mask: \"pod\" names no field of a flow",
+        ),
+        ("observe --allowlist {", "--allowlist: EOF while parsing"),
+        ("observe --denylist {\"port\":[1]}", "--denylist: "),
+        ("observe --input-file f --cel-expression true", "CEL"),
+        ("observe --attach root --cel-expression true", "CEL"),
+        (
+            "observe --input-file f --last 1000001",
+            "of a file at most 1000000 flows",
+        ),
+        ("observe agent-events", "agent and debug events are Cilium's own"),
+        ("observe --port 99999", "--port: \"99999\" is not a port"),
+        ("list nodes --server x", "after the host comes a port"),
+        ("watch peers --tls", "--tls is about a server"),
+    ] {
+        let error = error(line);
+        assert!(error.contains(part), "{line}: {error}");
+    }
+    // CEL is for a server to understand.
+    assert!(
+        observe("observe --server x:1 --cel-expression true")
+            .filters
+            .is_err()
+    );
+}
+
+/// What people read when they ask what there is.
+#[test]
+fn help_of_observe() {
+    let mut command = super::for_people();
+    let observe = command.find_subcommand_mut("observe").unwrap();
+    insta::assert_snapshot!(observe.clone().term_width(100).render_help());
+}
+
+/// What people read when they got it wrong: one line each.
+#[test]
+fn errors_of_observe() {
+    let lines = [
+        "observe --ip 10.0.0.0/33",
+        "observe --dns-query (",
+        "observe --to-port 99999",
+        "observe --to-pod a --to-namespace b",
+        "observe --first 1 --last 1",
+        "observe --not",
+        "observe --since yesterday",
+        "observe --label a=b=c",
+        "observe --identity somebody",
+        "observe --drop-reason-desc POLICY_DENYED",
+        "observe --node-name a/b/c",
+        "observe --http-header x",
+        "observe --ip-version v5",
+        "observe --ip-trace-id 0",
+        "observe --allowlist {\"pod\":[\"a\"]}",
+        "observe --server localhost",
+        "observe --server unix://x",
+        "observe --tls-ca-cert-files ca.pem",
+        "observe --server x:1 --attach root",
+        "observe -o table -f",
+        "observe --field-mask time",
+        "observe debug-events",
+    ];
+    let errors: Vec<String> = lines
+        .iter()
+        .map(|line| {
+            format!(
+                "$ obsflow {line}\n{}",
+                error(line).lines().next().unwrap_or_default()
+            )
+        })
+        .collect();
+    insta::assert_snapshot!(errors.join("\n"));
+}
+
+#[test]
+fn legacy_json_is_asked_for_by_the_environment_only() {
+    assert_eq!(observe("observe -o json").printer.format, Format::Json);
+    assert_eq!(observe("observe -o jsonpb").printer.format, Format::Json);
 }
 
 #[test]
@@ -90,21 +298,21 @@ fn live_last_and_first_are_the_next_ones() {
         "observe --first 3",
         "observe -o table --last 3",
     ] {
-        let Ok(Command::Observe(observe)) = run(line) else {
-            panic!("another command")
-        };
-        assert_eq!(observe.view.selector.number, Some(3));
-        assert!(!observe.view.selector.newest);
-        assert!(!observe.notice.contains("Ctrl-C"));
+        let own = observe(line).part.own.unwrap();
+        assert_eq!(own.selector.number, Some(3));
+        assert!(!own.selector.newest);
+        assert!(!own.notice.contains("Ctrl-C"));
     }
-    let Ok(Command::Observe(observe)) = run("observe --follow --last 3 --until 2020-01-01") else {
-        panic!("another command")
-    };
-    assert_eq!(observe.view.selector, Selector::default());
-    let Ok(Command::Observe(observe)) = run("observe --since 2m") else {
-        panic!("another command")
-    };
-    assert!(observe.notice.contains("history begins now"));
+    let own = observe("observe --follow --last 3 --until 2020-01-01")
+        .part
+        .own
+        .unwrap();
+    assert_eq!(own.selector, Selector::default());
+    let own = observe("observe --since 2m").part.own.unwrap();
+    assert!(own.notice.contains("history begins now"));
+    // What only makes sense with an agent is no error until there is none.
+    assert!(observe("observe --until 2m").part.own.is_err());
+    assert!(observe("observe -o table").part.own.is_err());
 }
 
 #[test]
@@ -161,7 +369,7 @@ fn each_mistake_is_one_line_that_says_what_to_do() {
             "table output is not compatible with follow mode: its columns are known at the end only; use -o compact",
         ),
         (
-            "observe -o table",
+            "observe -o table --attach root",
             "table output needs an end, because its columns are known there only: add --last N or --first N",
         ),
         (
@@ -169,8 +377,8 @@ fn each_mistake_is_one_line_that_says_what_to_do() {
             "--since: \"yesterday\" is not a time; write a duration (2m, 1h43m), a day (2026-01-02) or RFC 3339",
         ),
         (
-            "observe --until 2m",
-            "--until: 2m is over, and flows are kept only while an agent runs; leave it out, or use obsflow replay",
+            "observe --until 2m --attach root",
+            "--until: 2m is over, and flows are kept only while an agent runs; leave it out, or start an agent first",
         ),
         ("replay f --since 1m --until 2m", "--since must be before --until"),
         (
@@ -275,6 +483,10 @@ fn durations_and_moments_as_go_writes_them() {
     assert_eq!(at("2026-01-01T15:30:01.25Z"), is("2026-01-01T15:30:01.25Z"));
     assert_eq!(at("2026-01-01T15:30:01+01:00"), is("2026-01-01T14:30:01Z"));
     assert_eq!(at("Thu, 01 Jan 2026 15:30:01 -0700"), is("2026-01-01T22:30:01Z"));
+    // As lines have it: the year is the one that makes it no later than now.
+    assert_eq!(at("Jan  2 15:04:05.000"), is("2026-01-02T15:04:05Z"));
+    assert_eq!(at("Jan  2 15:04:05.001"), is("2025-01-02T15:04:05.001Z"));
+    assert_eq!(at("Sep 30 10:15:11.403"), is("2025-09-30T10:15:11.403Z"));
     for text in [
         "",
         "yesterday",
@@ -283,7 +495,8 @@ fn durations_and_moments_as_go_writes_them() {
         "15:30",
         "é",
         "2026-01-01T15",
-        "Jan  2 15:04:05.000",
+        "Foo  2 15:04:05.000",
+        "Feb 30 15:04:05.000",
     ] {
         assert_eq!(at(text), None, "{text}");
     }
@@ -340,8 +553,20 @@ fn status_asks_an_agent_unless_something_else_is_asked_for() {
     let address = Address::parse("unix:///run/x.sock").unwrap();
     assert_eq!(whom("status --server unix:///run/x.sock"), Whom::Agent(address));
     assert!(error("status --server http://1.2.3.4:5").contains("write unix:///PATH"));
-    assert!(error("status --server tcp://1.2.3.4:5").contains("needs TLS"));
-    assert!(error("status --server unix:///run/x.sock --cost").contains("cannot be used with"));
+    assert!(
+        error("status --server unix:///run/x.sock --cost").contains("cannot set both --server and --cost")
+    );
+    assert!(
+        error("status --server unix:///run/x.sock --ports 1").contains("--server asks who watches already")
+    );
+    let Ok(Command::Status(status)) = run("status --server tls://node-7:4244") else {
+        panic!("another command")
+    };
+    let server = status.server.unwrap().address;
+    assert_eq!(
+        (server.to_string().as_str(), server.tls),
+        ("tls://node-7:4244", Some(Tls::default()))
+    );
 }
 
 #[test]

@@ -45,7 +45,7 @@ pub fn duration(text: &str) -> Option<Duration> {
     (total_ns <= 9.2e18).then(|| Duration::from_secs_f64(total_ns / 1e9))
 }
 
-/// A moment: a duration before `now`, a day (UTC), an hour or minute with its zone (`2026-01-02T15Z`), RFC 3339, or
+/// A moment: a duration before `now`, a time as lines have it (UTC), a day (UTC), an hour or minute with its zone (`2026-01-02T15Z`), RFC 3339, or
 /// RFC 1123 with a numeric zone.
 #[must_use]
 pub fn moment(text: &str, now: Timestamp) -> Option<Timestamp> {
@@ -53,6 +53,9 @@ pub fn moment(text: &str, now: Timestamp) -> Option<Timestamp> {
         return now.checked_sub(SignedDuration::try_from(ago).ok()?).ok();
     }
     if let Ok(time) = Timestamp::from_str(text) {
+        return Some(time);
+    }
+    if let Some(time) = stamp(text, now) {
         return Some(time);
     }
     if let Ok(time) = jiff::fmt::rfc2822::parse(text) {
@@ -71,6 +74,16 @@ pub fn moment(text: &str, now: Timestamp) -> Option<Timestamp> {
         _ => return None,
     };
     zone.to_timestamp(time).ok()
+}
+
+/// `Jan _2 15:04:05.000`, as lines have it: in UTC, and in the year that makes it no later than now.
+fn stamp(text: &str, now: Timestamp) -> Option<Timestamp> {
+    let this_year = TimeZone::UTC.to_datetime(now).year();
+    [this_year, this_year - 1].into_iter().find_map(|year| {
+        let time = DateTime::strptime("%Y %b %e %H:%M:%S%.f", format!("{year} {text}")).ok()?;
+        let time = TimeZone::UTC.to_timestamp(time).ok()?;
+        (time <= now).then_some(time)
+    })
 }
 
 /// Takes `Z` or `+01:00` off the end.

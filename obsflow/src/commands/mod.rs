@@ -3,6 +3,7 @@
 mod agent;
 mod cluster;
 mod doctor;
+mod list;
 mod observe;
 mod probe;
 mod record;
@@ -38,6 +39,8 @@ pub fn run(command: Command) -> ExitCode {
         Command::Doctor(config) => doctor::run(&config),
         Command::Observe(config) => ok(observe::run(&config)),
         Command::Status(config) => ok(status::run(&config)),
+        Command::List(config) => ok(list::list(&config)),
+        Command::WatchPeers(server) => ok(list::watch_peers(&server)),
         Command::Record(config) => ok(record::run(&config)),
         Command::Replay(config) => ok(replay::run(&config)),
         Command::Completions(shell) => ok(print(|out| cli::completions(shell, out).map(|_| ()))),
@@ -95,7 +98,7 @@ fn log_to_stderr(command: &Command) {
         Command::Status(config) => (config.live.log_level, config.live.kernel_log),
         Command::Record(config) => (config.live.log_level, config.live.kernel_log),
         Command::Replay(config) => (config.log_level, log::LevelFilter::Off),
-        Command::Completions(_) | Command::Man(_) => return,
+        Command::Completions(_) | Command::Man(_) | Command::List(_) | Command::WatchPeers(_) => return,
     };
     // Lines of the kernel side carry the programs' crate as their target; libraries speak when something is wrong.
     let filter = tracing_subscriber::EnvFilter::builder()

@@ -1,5 +1,6 @@
 //! `obsflow status`: what works on this node, and what it costs.
 
+mod flows;
 mod tunnels;
 
 use std::fmt::Write as _;
@@ -9,7 +10,9 @@ use anyhow::Context as _;
 use bytes::Bytes;
 use serde::Serialize;
 
+use self::flows::FlowStatus;
 use super::print;
+use crate::api::hubble::{self, ServerAddress};
 use crate::api::{Address, Client};
 use crate::cli::StatusFormat;
 use crate::config::{self, Whom};
@@ -31,6 +34,9 @@ struct Report {
     /// What works, and what was seen in the time of this command, or of the agent.
     #[serde(flatten)]
     status: Status,
+    /// What an agent keeps of flows; absent when nobody was asked, or nothing is kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    flows: Option<FlowStatus>,
     /// Cost of each program, when it was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     programs: Option<Vec<ProgramReport>>,
@@ -50,11 +56,14 @@ struct ProgramReport {
 }
 
 pub(super) fn run(config: &config::Status) -> anyhow::Result<()> {
+    if let Some(server) = &config.server {
+        return of_server(config, server);
+    }
     let report = match &config.whom {
-        Whom::Agent(address) => of_agent(&mut Client::connect_to(address)?)?,
+        Whom::Agent(address) => of_agent(config, &mut Client::connect_to(address)?)?,
         Whom::Own => own(config)?,
         Whom::AgentIfThere => match Client::connect_to(&Address::default()) {
-            Ok(mut agent) => of_agent(&mut agent)?,
+            Ok(mut agent) => of_agent(config, &mut agent)?,
             Err(error) => {
                 if !error.is_absent() {
                     tracing::warn!("{error}; looking without it");
@@ -63,19 +72,54 @@ pub(super) fn run(config: &config::Status) -> anyhow::Result<()> {
             }
         },
     };
+    show(config, &report)
+}
+
+fn show(config: &config::Status, report: &Report) -> anyhow::Result<()> {
     let text = match config.format {
-        StatusFormat::Json => format!("{}\n", serde_json::to_string_pretty(&report)?),
-        StatusFormat::Text => text(&report),
+        StatusFormat::Json => format!("{}\n", serde_json::to_string_pretty(report)?),
+        StatusFormat::Text => text(report),
     };
     print(|out| out.write_all(text.as_bytes()))
 }
 
-fn of_agent(agent: &mut Client) -> anyhow::Result<Report> {
+fn of_agent(config: &config::Status, agent: &mut Client) -> anyhow::Result<Report> {
+    let address = agent.address().to_string();
+    // The same agent, by Hubble's questions; what it keeps is an addition that older ones do not know.
+    let flows = ServerAddress::parse(&address)
+        .ok()
+        .and_then(|server| hubble::Client::connect(&server, config.limits.dial).ok())
+        .and_then(|client| client.status(config.limits.request).ok());
     Ok(Report {
         status: agent.status()?,
-        agent: Some(agent.address().to_string()),
+        flows: flows.map(FlowStatus::from),
+        agent: Some(address),
         programs: None,
     })
+}
+
+/// A server elsewhere: an agent of obsflow's tells everything, any other what it keeps.
+fn of_server(config: &config::Status, server: &config::observe::Server) -> anyhow::Result<()> {
+    let client = hubble::Client::connect(&server.address, server.limits.dial)?;
+    let flows = FlowStatus::from(client.status(server.limits.request)?);
+    if let Some(status) = client.agent_status(server.limits.request)? {
+        let report = Report {
+            agent: Some(server.address.to_string()),
+            status,
+            flows: Some(flows),
+            programs: None,
+        };
+        return show(config, &report);
+    }
+    let text = match config.format {
+        StatusFormat::Json => format!("{}\n", serde_json::to_string_pretty(&flows)?),
+        StatusFormat::Text => {
+            let mut text = String::new();
+            flows::text(&flows, &server.address.to_string(), &mut text);
+            text
+        }
+    };
+    print(|out| out.write_all(text.as_bytes()))
 }
 
 /// Attaches, looks and leaves.
@@ -106,6 +150,7 @@ fn own(config: &config::Status) -> anyhow::Result<Report> {
     let after = session.costs();
     Ok(Report {
         agent: None,
+        flows: None,
         status: session.status(),
         programs: config.cost.then(|| programs(&before, &after, window)),
     })
@@ -245,6 +290,9 @@ fn text(shown: &Report) -> String {
         report.ring.bytes / 1024,
         report.ring.most_waiting_bytes.div_ceil(1024)
     );
+    if let Some(flows) = &shown.flows {
+        flows::line(flows, &mut out);
+    }
     watches(&report.watches, &mut out);
     if let Some(events) = &report.kubernetes_events {
         let _ = writeln!(

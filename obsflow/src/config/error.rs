@@ -1,5 +1,6 @@
 //! What is wrong with a command line.
 
+use crate::api::hubble::ServerAddressError;
 use crate::api::{Address, AddressError};
 use crate::cluster::KubeconfigError;
 use crate::filter::FilterError;
@@ -18,6 +19,51 @@ pub enum ConfigError {
     /// A filter.
     #[error(transparent)]
     Filter(#[from] FilterError),
+    /// Not where a server of flows listens.
+    #[error("--server: {0}")]
+    Server(ServerAddressError),
+    /// What only Cilium has.
+    #[error(
+        "obsflow observes flows; agent and debug events are Cilium's own, and hubble observe shows those"
+    )]
+    NotFlows,
+    /// More than is held in memory.
+    #[error(
+        "--last: of a file at most {0} flows are held until its end; give a smaller number, or leave it out"
+    )]
+    LastOfFile(u64),
+    /// How to watch, where a server is asked.
+    #[error(
+        "--server asks who watches already, and flags of the kernel side say how to watch this node: leave out one or the other"
+    )]
+    KernelOfServer,
+    /// TLS with whom?
+    #[error("{0} is about a server: name one with --server tls://HOST:PORT")]
+    TlsOfNobody(&'static str),
+    /// TLS over a socket.
+    #[error("{0}: a socket of this machine is asked without TLS; leave it out, or name HOST:PORT")]
+    TlsOfSocket(&'static str),
+    /// TLS that is not used.
+    #[error("{0} says how to trust a server by TLS, and this one is asked without: write tls:// or --tls")]
+    TlsNotUsed(&'static str),
+    /// A certificate without its key, or the other way round.
+    #[error(
+        "{0} is missing: a client's certificate needs both --tls-client-cert-file and --tls-client-key-file"
+    )]
+    ClientTlsHalf(&'static str),
+    /// A mask of what is no JSON.
+    #[error(
+        "--field-mask is for -o json: lines need the fields that they are made of (--use-default-field-masks asks for those)"
+    )]
+    MaskOfLines,
+    /// Not a field.
+    #[error("--field-mask: {path:?} names no field of a flow: {reason}")]
+    FieldMask {
+        /// As written.
+        path: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// Not where an agent listens.
     #[error("{flag}: {error}")]
     Address {
@@ -139,7 +185,7 @@ pub enum ConfigError {
     },
     /// Live flows until a moment that is over.
     #[error(
-        "--until: {0} is over, and flows are kept only while an agent runs; leave it out, or use obsflow replay"
+        "--until: {0} is over, and flows are kept only while an agent runs; leave it out, or start an agent first"
     )]
     UntilIsOver(String),
     /// Nothing in between.

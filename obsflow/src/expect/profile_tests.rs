@@ -5,6 +5,7 @@ use std::path::Path;
 use proptest::prelude::*;
 
 use super::*;
+use crate::config::observe::VARIABLES;
 use crate::expect::OTHER_VARIABLES;
 
 fn read(environ: &str, exe: &str, cmdline: &str) -> Profile {
@@ -187,7 +188,7 @@ fn the_documentation_lists_what_is_looked_at() {
     let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/privacy.md");
     let text = std::fs::read_to_string(docs).unwrap();
     let quoted: Vec<&str> = text.split('`').skip(1).step_by(2).collect();
-    for name in OTHER_VARIABLES {
+    for name in OTHER_VARIABLES.iter().chain(&VARIABLES) {
         assert!(
             quoted.contains(name),
             "docs/privacy.md does not say that {name} is looked at"
@@ -199,7 +200,7 @@ fn the_documentation_lists_what_is_looked_at() {
     };
     for name in quoted.into_iter().filter(|name| is_variable(name)) {
         assert!(
-            name.starts_with("OTEL_") || OTHER_VARIABLES.contains(&name),
+            name.starts_with("OTEL_") || OTHER_VARIABLES.contains(&name) || VARIABLES.contains(&name),
             "docs/privacy.md says that {name} is looked at, and it is not"
         );
     }

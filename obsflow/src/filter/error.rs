@@ -154,6 +154,38 @@ pub enum FilterError {
         /// Of regular expressions.
         most_regular: usize,
     },
+    /// Not a header of HTTP.
+    #[error("{at}: {value:?} is not an HTTP header; write NAME:VALUE")]
+    HttpHeader {
+        /// Where it stands.
+        at: Origin,
+        /// Its value.
+        value: String,
+    },
+    /// Not the id of a trace by IP options.
+    #[error("{at}: {value:?} is no id of an IP trace; give a number above 0")]
+    IpTraceId {
+        /// Where it stands.
+        at: Origin,
+        /// Its value.
+        value: String,
+    },
+    /// JSON that is no filter.
+    #[error("{from}: {reason}; write a FlowFilter as JSON, such as {EXAMPLE}")]
+    Raw {
+        /// The flag or the variable.
+        from: &'static str,
+        /// Why.
+        reason: String,
+    },
+    /// JSON that is a filter, but for a value in it.
+    #[error("{from}: {error}")]
+    Message {
+        /// The flag or the variable.
+        from: &'static str,
+        /// What is wrong.
+        error: Box<FilterError>,
+    },
     /// A pod in another namespace than the one asked for beside it.
     #[error("namespace {namespace:?} does not contain pod {pod:?}; name the namespace once")]
     Namespace {
@@ -163,6 +195,9 @@ pub enum FilterError {
         pod: String,
     },
 }
+
+/// A filter of `--allowlist`.
+const EXAMPLE: &str = r#"'{"source_pod":["shop/checkout"]}'"#;
 
 /// What to write instead.
 fn conflict_hint(a: Flag, b: Flag) -> &'static str {

@@ -81,6 +81,50 @@ pub enum Flag {
     HttpPath,
     /// `--http-url`
     HttpUrl,
+    /// `--from-label`
+    FromLabel,
+    /// `--to-label`
+    ToLabel,
+    /// `--label`
+    Label,
+    /// `--from-identity`
+    FromIdentity,
+    /// `--to-identity`
+    ToIdentity,
+    /// `--identity`
+    Identity,
+    /// `--from-cluster`
+    FromCluster,
+    /// `--to-cluster`
+    ToCluster,
+    /// `--cluster`
+    Cluster,
+    /// `--ip-version`
+    IpVersion,
+    /// `--snat-ip`
+    SnatIp,
+    /// `--drop-reason-desc`
+    DropReasonDesc,
+    /// `--http-header`
+    HttpHeader,
+    /// `--trace-id`
+    TraceId,
+    /// `--ip-trace-id`
+    IpTraceId,
+    /// `--uuid`
+    Uuid,
+    /// `--interface`
+    Interface,
+    /// `--node-name`
+    NodeName,
+    /// `--node-label`
+    NodeLabel,
+    /// `--encrypted`
+    Encrypted,
+    /// `--unencrypted`
+    Unencrypted,
+    /// `--cel-expression`
+    CelExpression,
 }
 
 /// How a flag looks on the command line.
@@ -226,6 +270,13 @@ pub const SPECS: &[Spec] = &[
     without(Flag::Ipv4, "ipv4", Some('4'), "Flows over IPv4"),
     without(Flag::Ipv6, "ipv6", Some('6'), "Flows over IPv6"),
     with(
+        Flag::IpVersion,
+        "ip-version",
+        None,
+        "VERSION",
+        "Flows over this IP version: v4, v6, or none for flows without addresses",
+    ),
+    with(
         Flag::FromPort,
         "from-port",
         None,
@@ -268,11 +319,81 @@ pub const SPECS: &[Spec] = &[
         "Flows from or to this DNS name; * stands for any characters",
     ),
     with(
+        Flag::FromLabel,
+        "from-label",
+        None,
+        "SELECTOR",
+        "Flows from endpoints with these labels: app=web, app!=web, k8s:app in (web,api), reserved:host; obsflow's own flows have none",
+    ),
+    with(
+        Flag::ToLabel,
+        "to-label",
+        None,
+        "SELECTOR",
+        "Flows to endpoints with these labels",
+    ),
+    with(
+        Flag::Label,
+        "label",
+        Some('l'),
+        "SELECTOR",
+        "Flows from or to endpoints with these labels",
+    ),
+    with(
+        Flag::FromIdentity,
+        "from-identity",
+        None,
+        "IDENTITY",
+        "Flows from endpoints with this security identity of Cilium's: a number, or world, host, kube-apiserver ...; obsflow's own flows have none",
+    ),
+    with(
+        Flag::ToIdentity,
+        "to-identity",
+        None,
+        "IDENTITY",
+        "Flows to endpoints with this security identity",
+    ),
+    with(
+        Flag::Identity,
+        "identity",
+        None,
+        "IDENTITY",
+        "Flows from or to endpoints with this security identity",
+    ),
+    with(
+        Flag::FromCluster,
+        "from-cluster",
+        None,
+        "CLUSTER",
+        "Flows from endpoints of this cluster; obsflow's own flows have none",
+    ),
+    with(
+        Flag::ToCluster,
+        "to-cluster",
+        None,
+        "CLUSTER",
+        "Flows to endpoints of this cluster",
+    ),
+    with(
+        Flag::Cluster,
+        "cluster",
+        None,
+        "CLUSTER",
+        "Flows from or to endpoints of this cluster",
+    ),
+    with(
+        Flag::SnatIp,
+        "snat-ip",
+        None,
+        "IP",
+        "Flows whose source was translated to this address or network; obsflow's own flows have none",
+    ),
+    with(
         Flag::Protocol,
         "protocol",
         None,
         "PROTOCOL",
-        "Flows of this protocol: tcp, udp, dns, http (and icmp, icmpv4, icmpv6, sctp, kafka, which obsflow never sees)",
+        "Flows of this protocol: tcp, udp, dns, http (and icmp, icmpv4, icmpv6, sctp, kafka, which obsflow itself never sees)",
     ),
     with(
         Flag::TcpFlags,
@@ -286,14 +407,21 @@ pub const SPECS: &[Spec] = &[
         "type",
         Some('t'),
         "TYPE[:SUBTYPE]",
-        "Flows of this type: drop, l7, trace[:from-endpoint|:to-endpoint], trace-sock (and capture, policy-verdict, which obsflow never makes), or a number. Periodic connection state is shown only with --type trace-sock",
+        "Flows of this type: drop, l7, trace[:from-endpoint|:to-endpoint ...], trace-sock (and capture, policy-verdict, which obsflow itself never makes), or a number. Periodic connection state is shown only with --type trace-sock",
     ),
     with(
         Flag::Verdict,
         "verdict",
         None,
         "VERDICT",
-        "Flows with this verdict: FORWARDED, DROPPED, ERROR, TRACED (and AUDIT, REDIRECTED, TRANSLATED, which obsflow never gives)",
+        "Flows with this verdict: FORWARDED, DROPPED, ERROR, TRACED (and AUDIT, REDIRECTED, TRANSLATED, which obsflow itself never gives)",
+    ),
+    with(
+        Flag::DropReasonDesc,
+        "drop-reason-desc",
+        None,
+        "REASON",
+        "Flows dropped for this reason of Cilium's, such as POLICY_DENIED; what the kernel drops has one of them only where it means the same",
     ),
     with(
         Flag::TrafficDirection,
@@ -350,6 +478,74 @@ pub const SPECS: &[Spec] = &[
         None,
         "REGEX",
         "HTTP flows whose URL, http://host/path without query, matches this regular expression",
+    ),
+    with(
+        Flag::HttpHeader,
+        "http-header",
+        None,
+        "NAME:VALUE",
+        "HTTP flows with this header; obsflow's own flows have none",
+    ),
+    with(
+        Flag::NodeName,
+        "node-name",
+        None,
+        "NODE",
+        "Flows of nodes with this name: NODE or CLUSTER/NODE; * stands for any characters",
+    ),
+    with(
+        Flag::NodeLabel,
+        "node-label",
+        None,
+        "SELECTOR",
+        "Flows of nodes with these labels; obsflow's own flows have none",
+    ),
+    with(
+        Flag::Interface,
+        "interface",
+        None,
+        "NAME",
+        "Flows seen at the interface of this name; of its own flows obsflow knows the index only",
+    ),
+    without(
+        Flag::Encrypted,
+        "encrypted",
+        None,
+        "Flows that were encrypted on the way; obsflow's own do not say",
+    ),
+    without(
+        Flag::Unencrypted,
+        "unencrypted",
+        None,
+        "Flows that were not encrypted on the way",
+    ),
+    with(
+        Flag::TraceId,
+        "trace-id",
+        None,
+        "ID",
+        "Flows of this trace; obsflow's own flows have none",
+    ),
+    with(
+        Flag::IpTraceId,
+        "ip-trace-id",
+        None,
+        "ID",
+        "Flows of this IP trace; obsflow's own flows have none",
+    ),
+    with(
+        Flag::Uuid,
+        "uuid",
+        None,
+        "UUID",
+        "The flow of this name; obsflow's own flows have none",
+    ),
+    with(
+        Flag::CelExpression,
+        "cel-expression",
+        None,
+        "CEL",
+        "Flows for which this expression in CEL is true; Hubble's servers work it out, obsflow does not",
     ),
     without(
         Flag::Not,

@@ -623,7 +623,7 @@ fn flags_and_messages_match_the_same() {
                 value,
             });
         }
-        parse(&terms).unwrap()
+        parse(&terms).unwrap().compile().unwrap()
     };
     let cases = [
         (

@@ -1,18 +1,23 @@
-//! From flags, in the order of the command line, to filters.
+//! From flags, in the order of the command line, to filters as messages.
 
-use super::FilterSet;
+use super::Wanted;
 use super::error::FilterError;
 use super::flag::{Flag, Term};
-use super::flow_filter::{FlowFilter, Side};
-use super::values::{self, Fqdn, HttpStatus, PodName, Protocol, TypeFilter, WorkloadName};
+use super::flag_values;
+use super::others::NodeName;
+use super::selector::Selector;
+use super::values::{self, Fqdn, HttpStatus, Protocol, TypeFilter, WorkloadName};
+use crate::api::hubble::message::flags;
+use crate::api::hubble::proto::flow as message;
 use crate::model::flow::IpVersion;
 
 /// Flags of one group exclude each other.
 const CONFLICTS: &[&[Flag]] = {
     use Flag::{
-        AllNamespaces, Fqdn, FromAllNamespaces, FromFqdn, FromIp, FromNamespace, FromPod, FromPort,
-        FromService, FromWorkload, Ip, Namespace, Pod, Port, Service, ToAllNamespaces, ToFqdn, ToIp,
-        ToNamespace, ToPod, ToPort, ToService, ToWorkload, Workload,
+        AllNamespaces, Cluster, Encrypted, Fqdn, FromAllNamespaces, FromCluster, FromFqdn, FromIdentity,
+        FromIp, FromLabel, FromNamespace, FromPod, FromPort, FromService, FromWorkload, Identity, Ip, Label,
+        Namespace, Pod, Port, Service, ToAllNamespaces, ToCluster, ToFqdn, ToIdentity, ToIp, ToLabel,
+        ToNamespace, ToPod, ToPort, ToService, ToWorkload, Unencrypted, Workload,
     };
     &[
         &[
@@ -55,6 +60,13 @@ const CONFLICTS: &[&[Flag]] = {
         &[ToService, ToNamespace],
         &[ToService, Namespace],
         &[Service, Namespace],
+        &[Label, FromLabel],
+        &[Label, ToLabel],
+        &[Identity, FromIdentity],
+        &[Identity, ToIdentity],
+        &[Cluster, FromCluster],
+        &[Cluster, ToCluster],
+        &[Encrypted, Unencrypted],
     ]
 };
 
@@ -62,7 +74,7 @@ const CONFLICTS: &[&[Flag]] = {
 ///
 /// # Errors
 /// When a value means nothing, when flags exclude each other, and when a `--not` has nothing to negate.
-pub fn parse(terms: &[Term]) -> Result<FilterSet, FilterError> {
+pub fn parse(terms: &[Term]) -> Result<Wanted, FilterError> {
     let (mut allow, mut deny) = (Pair::default(), Pair::default());
     let mut negate = false;
     for term in terms {
@@ -80,7 +92,7 @@ pub fn parse(terms: &[Term]) -> Result<FilterSet, FilterError> {
     if negate {
         return Err(FilterError::TrailingNot);
     }
-    Ok(FilterSet {
+    Ok(Wanted {
         allow: allow.filters()?,
         deny: deny.filters()?,
     })
@@ -94,6 +106,9 @@ enum Direction {
     Either,
 }
 
+/// Fields of a filter.
+type Field<T> = fn(&mut message::FlowFilter) -> &mut Vec<T>;
+
 /// The two filters that flags add up to: flags without a direction are about the source in `left` and about the
 /// destination in `right`; all others are in both.
 #[derive(Default)]
@@ -101,13 +116,12 @@ struct Pair {
     left: Fields,
     right: Fields,
     given: Vec<Flag>,
-    undirected: bool,
 }
 
 /// A filter whose pods have no namespaces yet.
 #[derive(Default)]
 struct Fields {
-    filter: FlowFilter,
+    filter: message::FlowFilter,
     source: Pods,
     destination: Pods,
 }
@@ -119,38 +133,26 @@ struct Pods {
     namespaces: Vec<String>,
 }
 
+/// Which side a flag is about, of those that are about one.
+fn direction(flag: Flag) -> Direction {
+    use Flag::{
+        FromAllNamespaces, FromCluster, FromFqdn, FromIdentity, FromIp, FromLabel, FromNamespace, FromPod,
+        FromPort, FromService, FromWorkload, ToAllNamespaces, ToCluster, ToFqdn, ToIdentity, ToIp, ToLabel,
+        ToNamespace, ToPod, ToPort, ToService, ToWorkload,
+    };
+    match flag {
+        FromPod | FromNamespace | FromAllNamespaces | FromService | FromWorkload | FromIp | FromPort
+        | FromFqdn | FromLabel | FromIdentity | FromCluster => Direction::Source,
+        ToPod | ToNamespace | ToAllNamespaces | ToService | ToWorkload | ToIp | ToPort | ToFqdn | ToLabel
+        | ToIdentity | ToCluster => Direction::Destination,
+        _ => Direction::Either,
+    }
+}
+
 impl Pair {
     fn add(&mut self, term: &Term) -> Result<(), FilterError> {
-        let Term { flag, value } = term;
-        let (flag, value) = (*flag, value.as_str());
-        self.check_conflicts(flag)?;
-        match flag {
-            Flag::FromPod => self.pods(Direction::Source, flag, value),
-            Flag::ToPod => self.pods(Direction::Destination, flag, value),
-            Flag::Pod => self.pods(Direction::Either, flag, value),
-            Flag::FromNamespace => self.namespaces(Direction::Source, flag, value),
-            Flag::ToNamespace => self.namespaces(Direction::Destination, flag, value),
-            Flag::Namespace => self.namespaces(Direction::Either, flag, value),
-            Flag::FromAllNamespaces => self.any_namespace(Direction::Source),
-            Flag::ToAllNamespaces => self.any_namespace(Direction::Destination),
-            Flag::AllNamespaces => self.any_namespace(Direction::Either),
-            Flag::FromService => self.service(Direction::Source, flag, value),
-            Flag::ToService => self.service(Direction::Destination, flag, value),
-            Flag::Service => self.service(Direction::Either, flag, value),
-            Flag::FromWorkload => self.workload(Direction::Source, flag, value),
-            Flag::ToWorkload => self.workload(Direction::Destination, flag, value),
-            Flag::Workload => self.workload(Direction::Either, flag, value),
-            Flag::FromIp => self.ip(Direction::Source, flag, value),
-            Flag::ToIp => self.ip(Direction::Destination, flag, value),
-            Flag::Ip => self.ip(Direction::Either, flag, value),
-            Flag::FromPort => self.port(Direction::Source, flag, value),
-            Flag::ToPort => self.port(Direction::Destination, flag, value),
-            Flag::Port => self.port(Direction::Either, flag, value),
-            Flag::FromFqdn => self.fqdn(Direction::Source, flag, value),
-            Flag::ToFqdn => self.fqdn(Direction::Destination, flag, value),
-            Flag::Fqdn => self.fqdn(Direction::Either, flag, value),
-            _ => self.single(flag, value),
-        }
+        self.check_conflicts(term.flag)?;
+        self.put(term.flag, &term.value)
     }
 
     fn check_conflicts(&mut self, flag: Flag) -> Result<(), FilterError> {
@@ -167,155 +169,232 @@ impl Pair {
         Ok(())
     }
 
+    /// Checks a value and writes it into the filters; what it means is worked out once they are whole.
+    fn put(&mut self, flag: Flag, value: &str) -> Result<(), FilterError> {
+        match flag {
+            Flag::FromPod | Flag::ToPod | Flag::Pod => {
+                self.pods(flag, flag_values::text(flag, value)?, |pods| &mut pods.pods);
+            }
+            Flag::FromNamespace | Flag::ToNamespace | Flag::Namespace => {
+                self.pods(flag, flag_values::text(flag, value)?, |pods| &mut pods.namespaces);
+            }
+            Flag::FromAllNamespaces | Flag::ToAllNamespaces | Flag::AllNamespaces => {
+                self.pods(flag, "", |pods| &mut pods.namespaces);
+            }
+            Flag::FromService | Flag::ToService | Flag::Service => {
+                let name = flag_values::text(flag, value)?.to_owned();
+                self.sides(
+                    flag,
+                    name,
+                    |f| &mut f.source_service,
+                    |f| &mut f.destination_service,
+                );
+            }
+            Flag::FromWorkload | Flag::ToWorkload | Flag::Workload => {
+                let name = WorkloadName::parse(flag, value)?;
+                let workload = message::Workload {
+                    name: name.name,
+                    kind: name.kind.unwrap_or_default(),
+                };
+                self.sides(
+                    flag,
+                    workload,
+                    |f| &mut f.source_workload,
+                    |f| &mut f.destination_workload,
+                );
+            }
+            Flag::FromIp | Flag::ToIp | Flag::Ip => {
+                let net = values::ip(flag, value).map(|_| value.to_owned())?;
+                self.sides(flag, net, |f| &mut f.source_ip, |f| &mut f.destination_ip);
+            }
+            Flag::FromPort | Flag::ToPort | Flag::Port => {
+                let port = values::port(flag, value)?.to_string();
+                self.sides(flag, port, |f| &mut f.source_port, |f| &mut f.destination_port);
+            }
+            Flag::FromFqdn | Flag::ToFqdn | Flag::Fqdn => {
+                let name = Fqdn::parse(flag, value).map(|_| value.to_owned())?;
+                self.sides(flag, name, |f| &mut f.source_fqdn, |f| &mut f.destination_fqdn);
+            }
+            Flag::FromLabel | Flag::ToLabel | Flag::Label => {
+                let selector = Selector::parse(flag, value).map(|_| value.to_owned())?;
+                self.sides(
+                    flag,
+                    selector,
+                    |f| &mut f.source_label,
+                    |f| &mut f.destination_label,
+                );
+            }
+            Flag::FromIdentity | Flag::ToIdentity | Flag::Identity => {
+                let identity = flag_values::identity(flag, value)?;
+                self.sides(
+                    flag,
+                    identity,
+                    |f| &mut f.source_identity,
+                    |f| &mut f.destination_identity,
+                );
+            }
+            Flag::FromCluster | Flag::ToCluster | Flag::Cluster => {
+                let name = flag_values::text(flag, value)?.to_owned();
+                self.sides(
+                    flag,
+                    name,
+                    |f| &mut f.source_cluster_name,
+                    |f| &mut f.destination_cluster_name,
+                );
+            }
+            _ => self.single(flag, value)?,
+        }
+        Ok(())
+    }
+
     /// Flags that are about neither side.
     fn single(&mut self, flag: Flag, value: &str) -> Result<(), FilterError> {
+        let text = || flag_values::text(flag, value).map(str::to_owned);
+        let version = |version: Option<IpVersion>| version.map_or(0, |version| version as i32);
         match flag {
-            Flag::Ipv4 => self.both(Some(IpVersion::IPv4), |f| &mut f.ip_versions),
-            Flag::Ipv6 => self.both(Some(IpVersion::IPv6), |f| &mut f.ip_versions),
-            Flag::Protocol => self.both(Protocol::parse(flag, value)?, |f| &mut f.protocols),
-            Flag::TcpFlags => self.both(values::tcp_flags(flag, value)?, |f| &mut f.tcp_flags),
-            Flag::Type => self.both(TypeFilter::parse(flag, value)?, |f| &mut f.event_types),
-            Flag::Verdict => self.both(values::verdict(flag, value)?, |f| &mut f.verdicts),
-            Flag::TrafficDirection => self.both(Some(values::direction(flag, value)?), |f| &mut f.directions),
-            Flag::DnsQuery => self.both(values::regex(flag, value)?, |f| &mut f.dns_queries),
-            Flag::Rcode => self.both(values::rcode(flag, value)?, |f| &mut f.rcodes),
-            Flag::HttpStatus => self.both(HttpStatus::parse(flag, value)?, |f| &mut f.http_statuses),
-            Flag::HttpMethod => self.both(values::http_method(flag, value)?, |f| &mut f.http_methods),
-            Flag::HttpPath => self.both(values::regex(flag, value)?, |f| &mut f.http_paths),
-            Flag::HttpUrl => self.both(values::regex(flag, value)?, |f| &mut f.http_urls),
-            Flag::Errno => self.both(values::errno(flag, value)?, |f| &mut f.errnos),
+            Flag::Ipv4 => self.both(1, |f| &mut f.ip_version),
+            Flag::Ipv6 => self.both(2, |f| &mut f.ip_version),
+            Flag::IpVersion => self.both(version(flag_values::ip_version(flag, value)?), |f| {
+                &mut f.ip_version
+            }),
+            Flag::Protocol => {
+                let name = Protocol::parse(flag, value).map(|_| value.to_owned())?;
+                self.both(name, |f| &mut f.protocol);
+            }
+            Flag::TcpFlags => self.both(flags(values::tcp_flags(flag, value)?), |f| &mut f.tcp_flags),
+            Flag::Type => {
+                let wanted = TypeFilter::parse(flag, value)?;
+                let message = message::EventTypeFilter {
+                    r#type: wanted.kind.into(),
+                    match_sub_type: wanted.sub_type.is_some(),
+                    sub_type: wanted.sub_type.unwrap_or_default().into(),
+                };
+                self.both(message, |f| &mut f.event_type);
+            }
+            Flag::Verdict => self.both(values::verdict(flag, value)? as i32, |f| &mut f.verdict),
+            Flag::TrafficDirection => {
+                self.both(values::direction(flag, value)? as i32, |f| {
+                    &mut f.traffic_direction
+                });
+            }
+            Flag::DnsQuery => self.both(regex(flag, value)?, |f| &mut f.dns_query),
+            Flag::Rcode => self.both(values::rcode(flag, value)?.into(), |f| &mut own(f).rcode),
+            Flag::Errno => self.both(values::errno(flag, value)?, |f| &mut own(f).errno),
+            Flag::HttpStatus => {
+                let status = HttpStatus::parse(flag, value).map(|_| value.to_owned())?;
+                self.both(status, |f| &mut f.http_status_code);
+            }
+            Flag::HttpMethod => self.both(text()?, |f| &mut f.http_method),
+            Flag::HttpPath => self.both(regex(flag, value)?, |f| &mut f.http_path),
+            Flag::HttpUrl => self.both(regex(flag, value)?, |f| &mut f.http_url),
+            Flag::HttpHeader => {
+                let (key, value) = flag_values::http_header(flag, value)?;
+                let header = message::HttpHeader {
+                    key: key.to_owned(),
+                    value: value.to_owned(),
+                };
+                self.both(header, |f| &mut f.http_header);
+            }
+            Flag::DropReasonDesc => {
+                let reason = flag_values::drop_reason(flag, value)?;
+                self.both(reason.number.into(), |f| &mut f.drop_reason_desc);
+            }
+            Flag::TraceId => self.both(text()?, |f| &mut f.trace_id),
+            Flag::IpTraceId => self.both(flag_values::ip_trace_id(flag, value)?, |f| &mut f.ip_trace_id),
+            Flag::Uuid => self.both(text()?, |f| &mut f.uuid),
+            Flag::SnatIp => {
+                let net = values::ip(flag, value).map(|_| value.to_owned())?;
+                self.both(net, |f| &mut f.source_ip_xlated);
+            }
+            Flag::Interface => {
+                let interface = message::NetworkInterface {
+                    index: 0,
+                    name: text()?,
+                };
+                self.both(interface, |f| &mut f.interface);
+            }
+            Flag::NodeName => {
+                let name = NodeName::parse(flag, value).map(|_| value.to_owned())?;
+                self.both(name, |f| &mut f.node_name);
+            }
+            Flag::NodeLabel => {
+                let selector = Selector::parse(flag, value).map(|_| value.to_owned())?;
+                self.both(selector, |f| &mut f.node_labels);
+            }
+            Flag::Encrypted => self.both(true, |f| &mut f.encrypted),
+            Flag::Unencrypted => self.both(false, |f| &mut f.encrypted),
+            Flag::CelExpression => {
+                self.both(text()?, |f| {
+                    &mut f.experimental.get_or_insert_default().cel_expression
+                });
+            }
             // Flags about a side were dealt with, and --not never comes here.
             _ => {}
         }
         Ok(())
     }
 
-    fn both<T: Clone>(&mut self, value: T, field: impl Fn(&mut FlowFilter) -> &mut Vec<T>) {
+    fn both<T: Clone>(&mut self, value: T, field: Field<T>) {
         field(&mut self.left.filter).push(value.clone());
         field(&mut self.right.filter).push(value);
     }
 
-    fn sides<T: Clone>(&mut self, direction: Direction, value: T, field: impl Fn(&mut Side) -> &mut Vec<T>) {
-        let [left, right] = [&mut self.left.filter, &mut self.right.filter];
-        match direction {
-            Direction::Source => {
-                field(&mut left.source).push(value.clone());
-                field(&mut right.source).push(value);
-            }
-            Direction::Destination => {
-                field(&mut left.destination).push(value.clone());
-                field(&mut right.destination).push(value);
-            }
-            Direction::Either => {
-                self.undirected = true;
-                field(&mut left.source).push(value.clone());
-                field(&mut right.destination).push(value);
-            }
-        }
+    fn sides<T: Clone>(&mut self, flag: Flag, value: T, source: Field<T>, destination: Field<T>) {
+        let (left, right) = match direction(flag) {
+            Direction::Source => (source, source),
+            Direction::Destination => (destination, destination),
+            Direction::Either => (source, destination),
+        };
+        left(&mut self.left.filter).push(value.clone());
+        right(&mut self.right.filter).push(value);
     }
 
-    fn pod_sides(
-        &mut self,
-        direction: Direction,
-        value: &str,
-        field: impl Fn(&mut Pods) -> &mut Vec<String>,
-    ) {
-        let add = |pods: &mut Pods| field(pods).push(value.to_owned());
-        match direction {
-            Direction::Source => [&mut self.left.source, &mut self.right.source]
-                .into_iter()
-                .for_each(add),
-            Direction::Destination => {
-                [&mut self.left.destination, &mut self.right.destination]
-                    .into_iter()
-                    .for_each(add);
-            }
-            Direction::Either => {
-                self.undirected = true;
-                [&mut self.left.source, &mut self.right.destination]
-                    .into_iter()
-                    .for_each(add);
-            }
-        }
+    fn pods(&mut self, flag: Flag, value: &str, field: fn(&mut Pods) -> &mut Vec<String>) {
+        let (left, right) = match direction(flag) {
+            Direction::Source => (&mut self.left.source, &mut self.right.source),
+            Direction::Destination => (&mut self.left.destination, &mut self.right.destination),
+            Direction::Either => (&mut self.left.source, &mut self.right.destination),
+        };
+        field(left).push(value.to_owned());
+        field(right).push(value.to_owned());
     }
 
-    fn pods(&mut self, direction: Direction, flag: Flag, value: &str) -> Result<(), FilterError> {
-        if value.is_empty() {
-            return Err(FilterError::Empty { at: flag.into() });
-        }
-        self.pod_sides(direction, value, |pods| &mut pods.pods);
-        Ok(())
-    }
-
-    fn namespaces(&mut self, direction: Direction, flag: Flag, value: &str) -> Result<(), FilterError> {
-        if value.is_empty() {
-            return Err(FilterError::Empty { at: flag.into() });
-        }
-        self.pod_sides(direction, value, |pods| &mut pods.namespaces);
-        Ok(())
-    }
-
-    fn any_namespace(&mut self, direction: Direction) -> Result<(), FilterError> {
-        self.pod_sides(direction, "", |pods| &mut pods.namespaces);
-        Ok(())
-    }
-
-    fn service(&mut self, direction: Direction, flag: Flag, value: &str) -> Result<(), FilterError> {
-        if value.is_empty() {
-            return Err(FilterError::Empty { at: flag.into() });
-        }
-        self.sides(direction, PodName::parse(value), |side| &mut side.services);
-        Ok(())
-    }
-
-    fn workload(&mut self, direction: Direction, flag: Flag, value: &str) -> Result<(), FilterError> {
-        self.sides(direction, WorkloadName::parse(flag, value)?, |side| {
-            &mut side.workloads
-        });
-        Ok(())
-    }
-
-    fn ip(&mut self, direction: Direction, flag: Flag, value: &str) -> Result<(), FilterError> {
-        self.sides(direction, values::ip(flag, value)?, |side| &mut side.ips);
-        Ok(())
-    }
-
-    fn port(&mut self, direction: Direction, flag: Flag, value: &str) -> Result<(), FilterError> {
-        self.sides(direction, values::port(flag, value)?, |side| &mut side.ports);
-        Ok(())
-    }
-
-    fn fqdn(&mut self, direction: Direction, flag: Flag, value: &str) -> Result<(), FilterError> {
-        self.sides(direction, Fqdn::parse(flag, value)?, |side| &mut side.fqdns);
-        Ok(())
-    }
-
-    fn filters(self) -> Result<Vec<FlowFilter>, FilterError> {
+    /// One filter where both are the same: none of the flags is about either side.
+    fn filters(self) -> Result<Vec<message::FlowFilter>, FilterError> {
         if self.given.is_empty() {
             return Ok(Vec::new());
         }
-        let left = self.left.finish()?;
-        if !self.undirected {
-            return Ok(vec![left]);
-        }
-        Ok(vec![left, self.right.finish()?])
+        let (left, right) = (self.left.finish()?, self.right.finish()?);
+        Ok(if left == right {
+            vec![left]
+        } else {
+            vec![left, right]
+        })
     }
 }
 
+fn own(filter: &mut message::FlowFilter) -> &mut message::flow_filter::Obsflow {
+    filter.obsflow.get_or_insert_default()
+}
+
+fn regex(flag: Flag, value: &str) -> Result<String, FilterError> {
+    values::regex(flag, value).map(|_| value.to_owned())
+}
+
 impl Fields {
-    fn finish(self) -> Result<FlowFilter, FilterError> {
+    fn finish(self) -> Result<message::FlowFilter, FilterError> {
         let mut filter = self.filter;
-        filter.source.pods = self.source.finish()?;
-        filter.destination.pods = self.destination.finish()?;
+        filter.source_pod = self.source.finish()?;
+        filter.destination_pod = self.destination.finish()?;
         Ok(filter)
     }
 }
 
 impl Pods {
     /// Pods written without a namespace are in those given beside them; namespaces alone mean all of their pods.
-    fn finish(mut self) -> Result<Vec<PodName>, FilterError> {
+    fn finish(mut self) -> Result<Vec<String>, FilterError> {
         if self.namespaces.is_empty() {
-            return Ok(self.pods.iter().map(|pod| PodName::parse(pod)).collect());
+            return Ok(self.pods);
         }
         if self.pods.is_empty() {
             self.pods.push(String::new());
@@ -332,12 +411,13 @@ impl Pods {
                             pod: pod.clone(),
                         });
                     }
-                    names.push(PodName::parse(pod));
+                    names.push(pod.clone());
                 }
-                None => {
-                    let named = |namespace: &String| PodName::parse(&format!("{namespace}/{pod}"));
-                    names.extend(self.namespaces.iter().map(named));
-                }
+                None => names.extend(
+                    self.namespaces
+                        .iter()
+                        .map(|namespace| format!("{namespace}/{pod}")),
+                ),
             }
         }
         Ok(names)

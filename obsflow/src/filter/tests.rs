@@ -3,11 +3,13 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::{SPECS, Term, parse};
+use super::{SPECS, Term, parse, parse_raw, print_raw};
 use crate::flow::samples::{self, dns, flow, tcp};
 use crate::model::cluster::{Destination, Owner};
 use crate::model::event::Outcome;
-use crate::model::flow::{Endpoint, Flow, NamedWorkload};
+use crate::model::flow::{
+    DropReason, Endpoint, Extensions, Flow, Foreign, IpTraceId, NamedWorkload, NetworkInterface,
+};
 use crate::model::observation::{LookupOutcome, Observation, What};
 
 fn terms(line: &str) -> Vec<Term> {
@@ -28,7 +30,9 @@ fn terms(line: &str) -> Vec<Term> {
 }
 
 fn matches(line: &str, flow: &Flow) -> bool {
-    parse(&terms(line))
+    let wanted = parse(&terms(line)).unwrap_or_else(|error| panic!("{line}: {error}"));
+    wanted
+        .compile()
         .unwrap_or_else(|error| panic!("{line}: {error}"))
         .matches(flow)
 }
@@ -472,4 +476,192 @@ fn each_mistake_is_one_line_that_says_what_to_do() {
     }
     // What is in the list of what is left out does not conflict with what is not.
     assert!(parse(&terms("--port 1 --not --to-port 2")).is_ok());
+}
+
+/// A flow of a Cilium agent's, with everything that obsflow's own have not.
+fn foreign() -> Flow {
+    let endpoint = |identity, label: &str, cluster: &str| {
+        Some(Endpoint {
+            identity,
+            labels: vec![label.into(), "k8s:tier=web".into()],
+            cluster_name: Some(cluster.into()),
+            ..Endpoint::default()
+        })
+    };
+    Flow {
+        source: endpoint(2, "reserved:world", "north"),
+        destination: endpoint(40_211, "k8s:app=checkout", "south-1"),
+        ip: Some(crate::model::flow::Ip {
+            source: "10.0.1.7".parse().ok(),
+            destination: "10.0.2.9".parse().ok(),
+            encrypted: true,
+            source_xlated: "192.0.2.7".parse().ok(),
+        }),
+        node_name: "prod/k8s1.example.com".into(),
+        drop_reason_desc: DropReason::new(133),
+        interface: Some(NetworkInterface {
+            index: 7,
+            name: Some("eth0".into()),
+        }),
+        extensions: Extensions::default(),
+        foreign: Some(Box::new(Foreign {
+            uuid: "f-1".into(),
+            node_labels: vec!["zone=a".into()],
+            trace_id: "4bf92f".into(),
+            ip_trace_id: Some(IpTraceId {
+                trace_id: 9,
+                ip_option_type: 136,
+            }),
+            ..Foreign::default()
+        })),
+        ..flow(&tcp(What::Attempt))
+    }
+}
+
+#[test]
+fn what_only_other_emitters_say_is_found() {
+    let flow = foreign();
+    for line in [
+        "--from-label reserved:world",
+        "--to-label app=checkout",
+        "--label app=checkout",
+        "--label tier=web",
+        "--from-identity world",
+        "--to-identity 40211",
+        "--identity reserved:world",
+        "--from-cluster north",
+        "--cluster south-1",
+        "--snat-ip 192.0.2.0/24",
+        "--drop-reason-desc policy_denied",
+        "--node-name prod/k8s*",
+        "--node-name PROD/*.example.com",
+        "--node-name prod/",
+        "--node-label zone=a",
+        "--interface eth0",
+        "--encrypted",
+        "--uuid f-1",
+        "--trace-id 4bf92f",
+        "--ip-trace-id 9",
+        "--ip-version v4",
+        "--ip-version none --ip-version 4",
+    ] {
+        assert!(matches(line, &flow), "{line}");
+        assert!(
+            !matches(&format!("--not {line}"), &flow) || line.contains(" --"),
+            "{line}"
+        );
+    }
+    for line in [
+        "--from-label app=checkout",
+        "--to-label app!=checkout",
+        "--identity host",
+        "--to-cluster north",
+        "--snat-ip 10.0.1.7",
+        "--drop-reason-desc INVALID_VNI",
+        "--node-name k8s*",
+        "--node-label zone=b",
+        "--interface eth1",
+        "--unencrypted",
+        "--uuid f",
+        "--trace-id 4bf92",
+        "--ip-trace-id 10",
+        "--ip-version none",
+        "--http-header a:b",
+    ] {
+        assert!(!matches(line, &flow), "{line}");
+    }
+    // obsflow's own say none of it.
+    let own = samples::flow(&tcp(What::Attempt));
+    for line in [
+        "--label app",
+        "--label !app",
+        "--identity host",
+        "--cluster *",
+        "--uuid x",
+        "--encrypted",
+    ] {
+        assert!(!matches(line, &own), "{line}");
+    }
+    assert!(matches("--unencrypted", &own));
+    assert!(matches("--node-name k8s1", &own) && matches("--node-name default/k8s*", &own));
+    assert!(!matches("--node-name other/k8s1", &own));
+}
+
+#[test]
+fn flags_are_messages_of_hubble() {
+    let raw = |line: &str| print_raw(&parse(&terms(line)).unwrap());
+    assert_eq!(raw(""), "{}\n");
+    assert_eq!(
+        raw("--from-pod apps/xplane-image-gallery --to-port 8428"),
+        "allowlist:\n    - '{\"source_pod\":[\"apps/xplane-image-gallery\"],\"destination_port\":[\"8428\"]}'\n"
+    );
+    assert_eq!(
+        raw("--pod web --namespace shop --not --verdict DROPPED --not --tcp-flags syn,ack"),
+        "allowlist:\n    - '{\"source_pod\":[\"shop/web\"]}'\n    - '{\"destination_pod\":[\"shop/web\"]}'\ndenylist:\n    - \
+         '{\"verdict\":[\"DROPPED\"],\"tcp_flags\":[{\"SYN\":true,\"ACK\":true}]}'\n"
+    );
+    assert_eq!(
+        raw("--rcode NXDOMAIN --errno 111 --type trace:from-endpoint --dns-query it's"),
+        "allowlist:\n    - '{\"event_type\":[{\"type\":4,\"match_sub_type\":true,\"sub_type\":5}],\"dns_query\":[\"it''s\"],\
+         \"obsflow\":{\"rcode\":[3],\"errno\":[111]}}'\n"
+    );
+}
+
+#[test]
+fn filters_as_json_mean_what_flags_mean() {
+    let of_flags = parse(&terms("--from-pod shop/checkout --verdict ERROR --ip-version v4")).unwrap();
+    let json = r#"{"source_pod":["shop/checkout"],"verdict":["ERROR"],"ip_version":["IPv4"]}"#;
+    assert_eq!(parse_raw("--allowlist", json).unwrap(), of_flags.allow);
+    // Both spellings of names, and one after the other, as Hubble's client takes them.
+    let two = r#"{"sourcePod":["shop/checkout"]} {"destination_port":["4317"]}"#;
+    assert_eq!(parse_raw("--allowlist", two).unwrap().len(), 2);
+    let query = r#"{"dns_query":["collector.*local"]}"#;
+    assert_eq!(
+        parse_raw("--denylist", query).unwrap()[0].dns_query,
+        ["collector.*local"]
+    );
+    for (json, part) in [
+        ("", "--allowlist: there is no filter; write a FlowFilter as JSON"),
+        ("{", "--allowlist: EOF while parsing"),
+        (r#"{"from_pod":["a"]}"#, "from_pod"),
+        (r#"{"verdict":["LOST"]}"#, "LOST"),
+        (
+            r#"{"source_port":["99999"]}"#,
+            "--allowlist: source_port: \"99999\" is not a port",
+        ),
+        (
+            r#"{"source_ip":["10.0.0.0/33"]}"#,
+            "source_ip: \"10.0.0.0/33\" is neither",
+        ),
+        (
+            r#"{"dns_query":["("]}"#,
+            "dns_query: \"(\" is not a regular expression",
+        ),
+    ] {
+        let error = parse_raw("--allowlist", json).unwrap_err().to_string();
+        assert!(error.contains(part), "{json}: {error}");
+        assert_eq!(error.lines().count(), 1, "{json}: {error}");
+    }
+}
+
+#[test]
+fn what_obsflow_cannot_know_is_named() {
+    let of = |line: &str| parse(&terms(line)).unwrap().unknowable();
+    assert_eq!(
+        of("--from-pod a/b --to-port 1 --verdict AUDIT"),
+        Vec::<&str>::new()
+    );
+    assert_eq!(of("--identity world --not --label app=x"), ["label", "identity"]);
+    assert_eq!(of("--protocol tcp --protocol ICMP"), ["ICMP, SCTP or Kafka"]);
+    assert!(parse(&terms("--errno 111")).unwrap().is_own());
+    assert!(!parse(&terms("--port 111")).unwrap().is_own());
+}
+
+#[test]
+fn cel_is_for_hubbles_servers() {
+    let wanted = parse(&terms("--cel-expression true")).unwrap();
+    assert_eq!(
+        wanted.compile().unwrap_err().to_string(),
+        "experimental.cel_expression: obsflow evaluates no CEL; use the other fields of the filter"
+    );
 }

@@ -422,7 +422,7 @@ pub(super) fn errno(at: impl Into<Origin>, value: &str) -> Result<u32, FilterErr
     })
 }
 
-fn unknown<'a>(
+pub(super) fn unknown<'a>(
     at: Origin,
     what: &'static str,
     value: &str,

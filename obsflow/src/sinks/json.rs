@@ -2,15 +2,14 @@
 
 use std::io::{self, Write};
 
-use serde::Serialize as _;
+use serde::Serialize;
 use serde_json::Serializer;
 use serde_json::ser::Formatter;
 
 use super::escape::{is_harmful, is_plain};
-use crate::model::flow::Response;
 
 /// Appends one line.
-pub(super) fn push(line: &mut Vec<u8>, response: &Response) -> io::Result<()> {
+pub(super) fn push(line: &mut Vec<u8>, response: &impl Serialize) -> io::Result<()> {
     response.serialize(&mut Serializer::with_formatter(&mut *line, TerminalSafe))?;
     line.push(b'\n');
     Ok(())

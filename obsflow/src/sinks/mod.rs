@@ -7,6 +7,7 @@ mod json;
 pub mod metrics;
 mod observe;
 mod printer;
+mod show;
 mod text;
 mod time_format;
 
@@ -15,6 +16,7 @@ mod observe_tests;
 #[cfg(test)]
 mod tests;
 
-pub use observe::{ObserveSink, Selector};
+pub use observe::ObserveSink;
 pub use printer::{Format, Printer, PrinterOptions};
+pub use show::{Selector, Show};
 pub use time_format::TimeFormat;

@@ -1,54 +1,21 @@
-//! What `obsflow observe` and `obsflow replay` do with observations: select, filter, print.
+//! What `obsflow observe` on its own node and `obsflow replay` do with observations: make flows of them, and show those.
 
-use std::collections::VecDeque;
-use std::io::{self, Write};
+use std::io::{self, Stderr, Write};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::printer::Printer;
+use super::show::Show;
 use crate::config::View;
-use crate::filter::FilterSet;
 use crate::flow::FlowMaker;
-use crate::model::flow::{Body, FlowType, Response};
 use crate::model::{Clock, Observation};
 
-/// Which part of the flows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Selector {
-    /// How many; `None` for all.
-    pub number: Option<u64>,
-    /// Of those, the newest instead of the first: nothing is printed before the end.
-    pub newest: bool,
-    /// Nothing before this.
-    pub since: Option<Timestamp>,
-    /// Nothing after this. Who reads live ends then.
-    pub until: Option<Timestamp>,
-}
-
-impl Selector {
-    fn contains(&self, time: Timestamp) -> bool {
-        self.since.is_none_or(|since| time >= since) && self.until.is_none_or(|until| time <= until)
-    }
-}
-
-/// Selects, filters and prints observations.
+/// Shows observations as flows.
 #[derive(Debug)]
 pub struct ObserveSink<W: Write> {
     maker: FlowMaker,
-    filters: FilterSet,
-    socket_state: bool,
-    selector: Selector,
-    printer: Printer<W>,
-    /// The newest so far, with what was lost between them.
-    newest: VecDeque<Response>,
-    /// Flows in `newest`.
-    newest_flows: u64,
-    /// Flows printed.
-    printed: u64,
-    /// Nobody reads any more.
-    closed: bool,
+    show: Show<W, Stderr>,
 }
 
 impl<W: Write> ObserveSink<W> {
@@ -56,14 +23,8 @@ impl<W: Write> ObserveSink<W> {
     pub fn new(view: &View, node_name: Arc<str>, clock: Clock, out: W) -> Self {
         Self {
             maker: FlowMaker { clock, node_name },
-            socket_state: view.filters.asks_for_socket_state(),
-            filters: view.filters.clone(),
-            selector: view.selector,
-            printer: Printer::new(view.printer, out),
-            newest: VecDeque::new(),
-            newest_flows: 0,
-            printed: 0,
-            closed: false,
+            // Nobody relays here.
+            show: Show::new(view, out, None),
         }
     }
 
@@ -73,25 +34,15 @@ impl<W: Write> ObserveSink<W> {
     /// # Errors
     /// When writing fails, but for a reader that went away.
     pub fn push(&mut self, observation: &Observation) -> io::Result<ControlFlow<()>> {
-        if self.is_done() {
+        if self.show.is_done() {
             return Ok(ControlFlow::Break(()));
         }
         let mut response = self.maker.make_without_summary(observation);
-        if !self.wants(&response) {
+        if !self.show.wants(&response) {
             return Ok(ControlFlow::Continue(()));
         }
         FlowMaker::add_summary(&mut response, observation);
-        if self.selector.newest && self.selector.number.is_some() {
-            self.keep(response);
-        } else {
-            let result = self.print(&response);
-            self.unless_closed(result)?;
-        }
-        Ok(if self.is_done() {
-            ControlFlow::Break(())
-        } else {
-            ControlFlow::Continue(())
-        })
+        self.show.take(response)
     }
 
     /// Makes everything printed visible. `Break` means that nobody reads any more.
@@ -99,89 +50,20 @@ impl<W: Write> ObserveSink<W> {
     /// # Errors
     /// When writing fails, but for a reader that went away.
     pub fn flush(&mut self) -> io::Result<ControlFlow<()>> {
-        if !self.closed {
-            let result = self.printer.flush();
-            self.unless_closed(result)?;
-        }
-        Ok(if self.closed {
-            ControlFlow::Break(())
-        } else {
-            ControlFlow::Continue(())
-        })
+        self.show.flush()
     }
 
     /// Prints what waits for the end. Returns how many flows were printed.
     ///
     /// # Errors
     /// When writing fails, but for a reader that went away.
-    pub fn finish(mut self) -> io::Result<u64> {
-        let result = self.print_rest();
-        self.unless_closed(result)?;
-        Ok(self.printed)
+    pub fn finish(self) -> io::Result<u64> {
+        self.show.finish()
     }
 
     /// When a live reader ends.
     #[must_use]
     pub fn until(&self) -> Option<Timestamp> {
-        self.selector.until
+        self.show.until()
     }
-
-    fn is_done(&self) -> bool {
-        self.closed
-            || (!self.selector.newest && self.selector.number.is_some_and(|number| self.printed >= number))
-    }
-
-    fn wants(&self, response: &Response) -> bool {
-        // Every connection reports its state every few seconds: only for those who ask.
-        let shown = match &response.body {
-            Body::Flow(flow) => {
-                flow.layer != FlowType::Sock || flow.extensions.tcp_info.is_none() || self.socket_state
-            }
-            Body::LostEvents(_) | Body::NodeStatus(_) => true,
-        };
-        shown && self.selector.contains(response.time) && self.filters.wants(response)
-    }
-
-    fn keep(&mut self, response: Response) {
-        self.newest_flows += u64::from(is_flow(&response));
-        self.newest.push_back(response);
-        let number = self.selector.number.unwrap_or(u64::MAX);
-        while self.newest_flows > number {
-            let Some(oldest) = self.newest.pop_front() else {
-                break;
-            };
-            self.newest_flows -= u64::from(is_flow(&oldest));
-        }
-    }
-
-    fn print(&mut self, response: &Response) -> io::Result<()> {
-        self.printer.print(response)?;
-        self.printed += u64::from(is_flow(response));
-        Ok(())
-    }
-
-    fn print_rest(&mut self) -> io::Result<()> {
-        if self.closed {
-            return Ok(());
-        }
-        for response in std::mem::take(&mut self.newest) {
-            self.print(&response)?;
-        }
-        self.printer.finish()
-    }
-
-    /// A reader that went away (`| head`) is an end, not an error.
-    fn unless_closed(&mut self, result: io::Result<()>) -> io::Result<()> {
-        match result {
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
-                self.closed = true;
-                Ok(())
-            }
-            other => other,
-        }
-    }
-}
-
-fn is_flow(response: &Response) -> bool {
-    matches!(response.body, Body::Flow(_))
 }

@@ -49,9 +49,11 @@ fn sink(selector: Selector, terms: &[(Flag, &str)], pipe: &Pipe) -> ObserveSink<
             value: (*value).to_owned(),
         })
         .collect();
+    let filters = filter::parse(&terms).unwrap().compile().unwrap();
     let view = View {
         selector,
-        filters: filter::parse(&terms).unwrap(),
+        socket_state: filters.asks_for_socket_state(),
+        filters,
         printer: PrinterOptions::default(),
     };
     ObserveSink::new(&view, "k8s1".into(), Clock { offset_ns: 0 }, pipe.clone())

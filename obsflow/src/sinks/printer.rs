@@ -20,6 +20,10 @@ pub enum Format {
     Table,
     /// A line of JSON each.
     Json,
+    /// The same by its other name.
+    Jsonpb,
+    /// A line of JSON each, of the flow alone.
+    LegacyJson,
 }
 
 impl Format {
@@ -32,7 +36,8 @@ impl Format {
             "compact" => Ok(Self::Compact),
             "dict" => Ok(Self::Dict),
             "table" | "tab" => Ok(Self::Table),
-            "json" | "JSON" | "jsonpb" => Ok(Self::Json),
+            "json" | "JSON" => Ok(Self::Json),
+            "jsonpb" => Ok(Self::Jsonpb),
             _ => Err("one of compact, dict, table, json, jsonpb".to_owned()),
         }
     }
@@ -51,6 +56,8 @@ pub struct PrinterOptions {
     pub color: bool,
     /// Print names instead of addresses.
     pub ip_translation: bool,
+    /// Print the names of policies.
+    pub policy_names: bool,
 }
 
 impl Default for PrinterOptions {
@@ -61,6 +68,7 @@ impl Default for PrinterOptions {
             node_name: false,
             color: false,
             ip_translation: true,
+            policy_names: false,
         }
     }
 }
@@ -97,6 +105,7 @@ impl<W: Write> Printer<W> {
             text: Text {
                 style: Style { color: options.color },
                 ip_translation: options.ip_translation,
+                policy_names: options.policy_names,
             },
             stamps: Stamps::new(options.time_format),
             options,
@@ -116,7 +125,19 @@ impl<W: Write> Printer<W> {
         match (self.options.format, &response.body) {
             // They are for stderr: `node_status`.
             (_, Body::NodeStatus(_)) => return Ok(()),
-            (Format::Json, _) => {
+            (Format::LegacyJson, Body::Flow(flow)) => {
+                self.json.clear();
+                json::push(&mut self.json, flow)?;
+                self.printed += 1;
+                return self.out.write_all(&self.json);
+            }
+            (Format::LegacyJson, Body::LostEvents(lost)) => {
+                self.json.clear();
+                json::push(&mut self.json, lost)?;
+                self.printed += 1;
+                return self.out.write_all(&self.json);
+            }
+            (Format::Json | Format::Jsonpb, _) => {
                 self.json.clear();
                 json::push(&mut self.json, response)?;
                 self.printed += 1;
@@ -160,7 +181,9 @@ impl<W: Write> Printer<W> {
         }
         let mut text = String::new();
         match self.options.format {
-            Format::Json => {
+            // Old clients' scripts know flows only.
+            Format::LegacyJson => {}
+            Format::Json | Format::Jsonpb => {
                 let mut line = Vec::new();
                 json::push(&mut line, response)?;
                 text = String::from_utf8_lossy(&line).into_owned();

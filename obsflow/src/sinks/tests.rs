@@ -5,8 +5,9 @@ use std::sync::Arc;
 use super::{Format, Printer, PrinterOptions, TimeFormat};
 use crate::flow::samples::{self, dns, flow, response, tcp, unit};
 use crate::model::flow::{
-    Body, DropReason, Endpoint, EventType, Flow, Ip, Layer4, LostEvent, LostSource, NamedWorkload, Response,
-    Service, Tcp, TrafficDirection, Verdict, event,
+    Body, Dns, DropReason, Endpoint, Ethernet, EventType, Flow, Foreign, Ip, IpTraceId, L7Type, Layer4,
+    Layer7, LostEvent, LostSource, NamedWorkload, NodeState, NodeStatus, Policy, Record, Response, Service,
+    Tcp, TrafficDirection, Verdict, event,
 };
 use crate::model::observation::{Observation, What};
 
@@ -126,6 +127,243 @@ fn compact_dns_as_in_the_contract() {
         "Jan  1 00:20:34.567: shop/checkout-7d9c:39811 (unknown) <- kube-system/coredns-5d78:53 (ID:102) dns-response \
          kernel FORWARDED (DNS Answer RCode: Non-Existent Domain TTL: 4294967295 (Query \
          api.stripe.com.shop.svc.cluster.local. A))\n"
+    );
+}
+
+/// The contract's DNS sample, from a proxy of Cilium's, byte for byte.
+#[test]
+fn a_proxys_dns_answer_as_in_the_contract() {
+    let side = |identity, namespace: &str, pod: &str| {
+        Some(Endpoint {
+            identity,
+            namespace: Some(namespace.into()),
+            pod_name: Some(pod.into()),
+            ..Endpoint::default()
+        })
+    };
+    let answer = Flow {
+        time: "2026-09-30T10:15:11.403Z".parse().unwrap(),
+        source: side(102, "kube-system", "coredns-5d78c9869d-k2xzp"),
+        destination: side(40_211, "shop", "checkout-7d9c5b6f4-x2l9q"),
+        l7: Some(Layer7 {
+            kind: L7Type::Response,
+            latency_ns: 0,
+            record: Some(Record::Dns(Dns {
+                query: "api.stripe.com.shop.svc.cluster.local.".to_owned(),
+                observation_source: "proxy".into(),
+                rcode: Some(3),
+                qtypes: vec!["A".into()],
+                ..Dns::default()
+            })),
+        }),
+        summary: "DNS Answer RCode: Non-Existent Domain TTL: 4294967295 (Proxy api.stripe.com.shop.svc.cluster.local. A)"
+            .to_owned(),
+        ..flow(&dns(What::DnsResponse {
+            message: samples::nxdomain(),
+            latency: None,
+        }))
+    };
+    assert_eq!(
+        print(options(Format::Compact), &[as_response(answer)]),
+        "Sep 30 10:15:11.403: shop/checkout-7d9c5b6f4-x2l9q:39811 (ID:40211) <- kube-system/coredns-5d78c9869d-k2xzp:53 \
+         (ID:102) dns-response proxy FORWARDED (DNS Answer RCode: Non-Existent Domain TTL: 4294967295 (Proxy \
+         api.stripe.com.shop.svc.cluster.local. A))\n"
+    );
+}
+
+fn foreign(kind: u8, sub_type: u8, verdict: Verdict, foreign: Foreign) -> Flow {
+    Flow {
+        event_type: EventType { kind, sub_type },
+        verdict,
+        drop_reason_desc: None,
+        foreign: Some(Box::new(foreign)),
+        ..policy_denied()
+    }
+}
+
+/// The line after the time.
+fn said(options: PrinterOptions, flow: Flow) -> String {
+    let line = print(options, &[as_response(flow)]);
+    line.split_once("(ID:12345) ").unwrap().1.trim_end().to_owned()
+}
+
+#[test]
+fn what_other_emitters_see_reads_as_hubbles() {
+    let compact = options(Format::Compact);
+    let policy = |verdict| foreign(event::POLICY_VERDICT, 0, verdict, Foreign::default());
+    assert_eq!(
+        said(compact, policy(Verdict::Dropped)),
+        "policy-verdict:none EGRESS DENIED (TCP Flags: SYN)"
+    );
+    assert_eq!(
+        said(compact, policy(Verdict::Audit)),
+        "policy-verdict:none EGRESS AUDITED (TCP Flags: SYN)"
+    );
+    let allowed = Foreign {
+        policy_match_type: 1,
+        policies: [
+            vec![Policy {
+                name: "allow-http".into(),
+                kind: "CiliumNetworkPolicy".into(),
+                ..Policy::default()
+            }],
+            Vec::new(),
+            Vec::new(),
+            Vec::new(),
+        ],
+        auth_type: 1,
+        ..Foreign::default()
+    };
+    let allowed = foreign(event::POLICY_VERDICT, 0, Verdict::Forwarded, allowed);
+    assert_eq!(
+        said(compact, allowed.clone()),
+        "policy-verdict:L3-Only EGRESS ALLOWED (TCP Flags: SYN; SPIRE)"
+    );
+    let with_names = PrinterOptions {
+        policy_names: true,
+        ..compact
+    };
+    assert_eq!(
+        said(with_names, allowed),
+        "policy-verdict:L3-Only EGRESS ALLOWED BY allow-http (CiliumNetworkPolicy) (TCP Flags: SYN; SPIRE)"
+    );
+    let socket = Foreign {
+        sock_xlate_point: 2,
+        ip_trace_id: Some(IpTraceId {
+            trace_id: 7,
+            ip_option_type: 0,
+        }),
+        ..Foreign::default()
+    };
+    assert_eq!(
+        said(
+            compact,
+            foreign(event::TRACE_SOCK, 0, Verdict::Translated, socket)
+        ),
+        "post-xlate-fwd TRANSLATED (IP Trace ID: 7; TCP Flags: SYN)"
+    );
+    let capture = Foreign {
+        debug_capture_point: 4,
+        ..Foreign::default()
+    };
+    assert_eq!(
+        said(compact, foreign(event::CAPTURE, 0, Verdict::Unknown, capture)),
+        "DBG_CAPTURE_DELIVERY VERDICT_UNKNOWN (TCP Flags: SYN)"
+    );
+    let older = foreign(event::DROP, 181, Verdict::Dropped, Foreign::default());
+    assert_eq!(
+        said(compact, older),
+        "Policy denied by denylist DROPPED (TCP Flags: SYN)"
+    );
+    let newer = foreign(event::DROP, 250, Verdict::Dropped, Foreign::default());
+    assert_eq!(said(compact, newer), "250 DROPPED (TCP Flags: SYN)");
+}
+
+/// ARP has no addresses but those of the link layer.
+#[test]
+fn flows_without_addresses_show_the_link_layer() {
+    let flow = Flow {
+        ip: None,
+        l4: None,
+        ..foreign(
+            event::TRACE,
+            11,
+            Verdict::Forwarded,
+            Foreign {
+                ethernet: Some(Ethernet {
+                    source: "0a:58:0a:f4:00:01".into(),
+                    destination: "ff:ff:ff:ff:ff:ff".into(),
+                }),
+                ..Foreign::default()
+            },
+        )
+    };
+    assert_eq!(
+        print(options(Format::Compact), &[as_response(flow)]),
+        "Jan  1 00:20:34.567: 0a:58:0a:f4:00:01 (health) -> ff:ff:ff:ff:ff:ff (ID:12345) to-network FORWARDED (TCP Flags: \
+         SYN)\n"
+    );
+}
+
+#[test]
+fn legacy_json_is_the_flow_alone() {
+    let line = print(options(Format::LegacyJson), &[as_response(policy_denied())]);
+    assert!(
+        line.starts_with(r#"{"time":"1970-01-01T00:20:34.567800Z","verdict":"DROPPED","IP":"#),
+        "{line}"
+    );
+    assert!(line.ends_with("\"Summary\":\"TCP Flags: SYN\"}\n"), "{line}");
+}
+
+#[test]
+fn relays_say_of_their_nodes_what_hubble_says() {
+    let status = |state_change, names: &[&str], message: &str| {
+        let status = NodeStatus {
+            state_change,
+            node_names: names.iter().map(|name| Arc::from(*name)).collect(),
+            message: message.into(),
+        };
+        let response = Response {
+            body: Body::NodeStatus(status.clone()),
+            node_name: "relay".into(),
+            time: response(&samples::all()[0]).time,
+        };
+        let text = |format| {
+            let mut printer = Printer::new(options(format), Vec::new());
+            printer.print(&response).unwrap();
+            printer.node_status(&response, &status).unwrap()
+        };
+        [text(Format::Compact), text(Format::Dict), text(Format::Json)]
+    };
+    assert_eq!(
+        status(NodeState::NodeConnected, &["a"], ""),
+        ["", "", ""].map(str::to_owned)
+    );
+    let [compact, dict, json] = status(NodeState::NodeUnavailable, &["a", "b"], "");
+    assert_eq!(
+        compact,
+        "Jan  1 00:20:34.567 [relay]: 2 nodes are unavailable: a, b\n"
+    );
+    assert_eq!(
+        dict,
+        "  TIMESTAMP: Jan  1 00:20:34.567\n      STATE: NODE_UNAVAILABLE\n      NODES: a, b\n    MESSAGE: N/A\n"
+    );
+    assert_eq!(
+        json,
+        "{\"node_status\":{\"state_change\":\"NODE_UNAVAILABLE\",\"node_names\":[\"a\",\"b\"]},\"node_name\":\"relay\",\
+         \"time\":\"1970-01-01T00:20:34.567800Z\"}\n"
+    );
+    let long = [
+        "node-with-a-long-name-1",
+        "node-with-a-long-name-2",
+        "node-with-a-long-name-3",
+    ];
+    let [compact, ..] = status(NodeState::NodeError, &long, "tls: \"bad\"");
+    assert_eq!(
+        compact,
+        "Jan  1 00:20:34.567 [relay]: Error \"tls: \\\"bad\\\"\" on 3 nodes: node-with-a-long-name-1, \
+         node-with-a-long-name-2 (and 1 more)\n"
+    );
+}
+
+/// `docs/flows.md` has a line of each row between two marks; `UPDATE_DOCS=1` writes them.
+#[test]
+fn docs_flows_md_has_these_lines() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/flows.md");
+    let page = std::fs::read_to_string(&path).unwrap();
+    let (begin, end) = ("<!-- lines -->\n", "<!-- end of lines -->");
+    let (before, rest) = page.split_once(begin).unwrap();
+    let (_, after) = rest.split_once(end).unwrap();
+    let responses: Vec<_> = samples::all().iter().map(response).collect();
+    let lines = print(options(Format::Compact), &responses);
+    let wanted = format!("{before}{begin}\n```\n{lines}```\n\n{end}{after}");
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&path, &wanted).unwrap();
+    }
+    assert_eq!(
+        std::fs::read_to_string(&path).unwrap(),
+        wanted,
+        "run with UPDATE_DOCS=1"
     );
 }
 

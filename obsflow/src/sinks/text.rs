@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::escape;
-use crate::filter::TRACE_POINTS;
+use crate::filter::{RESERVED, TRACE_POINTS};
 use crate::model::flow::{
     AUTH_TYPES, CAPTURE_POINTS, DropReason, Endpoint, Flow, Foreign, Record, Service, TrafficDirection,
     Verdict, event,
@@ -44,21 +44,6 @@ impl Style {
     }
 }
 
-/// Reserved security identities by number (`pkg/identity/numericidentity.go` of cilium/cilium).
-pub(super) const RESERVED: [&str; 11] = [
-    "unknown",
-    "host",
-    "world",
-    "unmanaged",
-    "health",
-    "init",
-    "remote-node",
-    "kube-apiserver",
-    "ingress",
-    "world-ipv4",
-    "world-ipv6",
-];
-
 /// Kinds of policies that match, by number (`pkg/monitor/api/types.go` of cilium/cilium).
 const POLICY_MATCHES: [&str; 7] = [
     "none",
@@ -70,6 +55,31 @@ const POLICY_MATCHES: [&str; 7] = [
     "Proto-Only",
 ];
 
+/// ` BY allow-http (CiliumNetworkPolicy), …`, of a policy's verdict.
+fn policies(line: &mut String, flow: &Flow) {
+    let Some(foreign) = foreign(flow).filter(|_| flow.event_type.kind == event::POLICY_VERDICT) else {
+        return;
+    };
+    let denied = matches!(flow.verdict, Verdict::Dropped | Verdict::Error);
+    // In the order of `POLICIES`.
+    let at = match flow.traffic_direction {
+        Some(TrafficDirection::Egress) => 0,
+        Some(TrafficDirection::Ingress) => 1,
+        None => return,
+    };
+    let policies = &foreign.policies[at + if denied { 2 } else { 0 }];
+    let named = policies
+        .iter()
+        .filter(|policy| !policy.kind.is_empty() && !policy.name.is_empty());
+    for (at, policy) in named.enumerate() {
+        line.push_str(if at == 0 { " BY " } else { ", " });
+        escape::push(line, &policy.name);
+        line.push_str(" (");
+        escape::push(line, &policy.kind);
+        line.push(')');
+    }
+}
+
 fn foreign(flow: &Flow) -> Option<&Foreign> {
     flow.foreign.as_deref()
 }
@@ -79,6 +89,7 @@ fn foreign(flow: &Flow) -> Option<&Foreign> {
 pub(super) struct Text {
     pub(super) style: Style,
     pub(super) ip_translation: bool,
+    pub(super) policy_names: bool,
 }
 
 /// What a flow says of one side.
@@ -282,7 +293,12 @@ impl Text {
             Verdict::Audit => "AUDITED",
             verdict => verdict.name(),
         };
-        self.style.paint(line, color, |line| line.push_str(name));
+        self.style.paint(line, color, |line| {
+            line.push_str(name);
+            if self.policy_names {
+                policies(line, flow);
+            }
+        });
     }
 
     /// The summary column, with what Hubble's own adds to it.

@@ -5,6 +5,8 @@ use std::fmt::{self, Write as _};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
+use crate::model::flow::NO_TIME;
+
 /// A format of a time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TimeFormat {
@@ -59,6 +61,9 @@ impl Stamps {
 
     /// Appends a time.
     pub(super) fn push(&mut self, line: &mut String, time: Timestamp) {
+        if time == NO_TIME {
+            return line.push_str("N/A");
+        }
         // Before the epoch, seconds and fractions are negative: no need to be quick there.
         let (second, nanos) = (time.as_second(), time.subsec_nanosecond());
         if self.format != TimeFormat::StampMilli || second < 0 || nanos < 0 {

@@ -64,7 +64,7 @@ fn by_name<T: Copy>(
         .ok_or_else(|| ConvertError::unknown(field, value))
 }
 
-pub(in crate::api) fn stamp(time: Timestamp) -> prost_types::Timestamp {
+pub(crate) fn stamp(time: Timestamp) -> prost_types::Timestamp {
     let nanos = time.subsec_nanosecond();
     // Protobuf counts nanoseconds forward from a second, also before the epoch.
     let (seconds, nanos) = if nanos < 0 {

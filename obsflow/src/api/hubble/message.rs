@@ -32,9 +32,13 @@ pub fn response(response: &model::Response) -> observer::GetFlowsResponse {
     };
     observer::GetFlowsResponse {
         node_name: response.node_name.as_ref().to_owned(),
-        time: Some(stamp(response.time)),
+        time: moment(response.time),
         response_types: Some(body),
     }
+}
+
+fn moment(time: jiff::Timestamp) -> Option<prost_types::Timestamp> {
+    (time != model::NO_TIME).then(|| stamp(time))
 }
 
 fn lost_message(lost: &model::LostEvent) -> flow::LostEvent {
@@ -66,7 +70,7 @@ fn flow_message(flow: &model::Flow) -> flow::Flow {
         .each_ref()
         .map(|of| of.iter().map(policy).collect());
     flow::Flow {
-        time: Some(stamp(flow.time)),
+        time: moment(flow.time),
         uuid: foreign.uuid.as_ref().to_owned(),
         emitter: flow.emitter.as_ref().map(|emitter| flow::Emitter {
             name: emitter.name.clone().into_owned(),

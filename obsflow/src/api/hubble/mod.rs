@@ -1,5 +1,7 @@
 //! Hubble's API, so that its clients understand an agent.
 
+mod client;
+mod dial;
 mod flows;
 pub mod json;
 mod mask;
@@ -10,10 +12,14 @@ mod place;
 pub mod read;
 
 #[cfg(test)]
+mod dial_tests;
+#[cfg(test)]
 mod read_tests;
 #[cfg(test)]
 mod tests;
 
+pub use client::{Client, Flows, Next, ObserverError, PeerChanges};
+pub use dial::{DialError, ServerAddress, ServerAddressError, Tls};
 pub use observer::Observer;
 pub use peer::{Nodes, Peer, Peers, Place};
 

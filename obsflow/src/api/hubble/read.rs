@@ -27,11 +27,8 @@ pub fn response(message: observer::GetFlowsResponse) -> Option<model::Response> 
             let time = flow.time;
             (model::Body::Flow(Box::new(flow)), time)
         }
-        ResponseTypes::NodeStatus(message) => (
-            model::Body::NodeStatus(node_status(message)),
-            Timestamp::UNIX_EPOCH,
-        ),
-        ResponseTypes::LostEvents(message) => (model::Body::LostEvents(lost(message)), Timestamp::UNIX_EPOCH),
+        ResponseTypes::NodeStatus(message) => (model::Body::NodeStatus(node_status(message)), model::NO_TIME),
+        ResponseTypes::LostEvents(message) => (model::Body::LostEvents(lost(message)), model::NO_TIME),
     };
     Some(model::Response {
         body,
@@ -87,7 +84,7 @@ fn read_flow(message: flow::Flow) -> model::Flow {
     };
     let event_type = message.event_type.unwrap_or_default();
     model::Flow {
-        time: time(message.time).unwrap_or_default(),
+        time: time(message.time).unwrap_or(model::NO_TIME),
         emitter: message.emitter.map(|emitter| model::Emitter {
             name: emitter.name.into(),
             version: emitter.version.into(),

@@ -5,7 +5,7 @@ use serde::{Serialize, Serializer};
 
 use super::foreign::{AUTH_TYPES, CAPTURE_POINTS, Foreign, Named, POLICIES, TRACE_REASONS, XLATE_POINTS};
 use super::protojson::{AnyOfStruct, NumberAsString, Stamp};
-use super::{EventType, Flow, FlowType, TracePoint, Verdict};
+use super::{EventType, Flow, FlowType, NO_TIME, TracePoint, Verdict};
 
 /// Leaves out what is unset.
 struct Fields<M>(M);
@@ -56,7 +56,7 @@ impl Serialize for Flow {
         let none = Foreign::default();
         let foreign = self.foreign.as_deref().unwrap_or(&none);
         let mut to = Fields(serializer.serialize_map(None)?);
-        to.always("time", &Stamp(self.time))?;
+        to.when(self.time != NO_TIME, "time", &Stamp(self.time))?;
         to.text("uuid", &foreign.uuid)?;
         to.maybe("emitter", self.emitter.as_ref())?;
         to.when(self.verdict != Verdict::Unknown, "verdict", &self.verdict)?;

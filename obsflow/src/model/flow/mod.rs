@@ -35,7 +35,10 @@ pub use lost::{LostEvent, LostSource};
 pub use node_status::{NodeState, NodeStatus};
 
 use foreign::Named;
-use protojson::{is_zero, timestamp};
+use protojson::{is_no_time, is_zero, timestamp};
+
+/// The time of what has none: a field that was not asked for.
+pub const NO_TIME: Timestamp = Timestamp::MIN;
 
 /// What [`Flow::emitter`] says of obsflow's own flows.
 pub const EMITTER: Emitter = Emitter {
@@ -52,8 +55,8 @@ pub struct Response {
     /// Name of the node.
     #[serde(skip_serializing_if = "str::is_empty")]
     pub node_name: Arc<str>,
-    /// When it happened.
-    #[serde(serialize_with = "timestamp")]
+    /// When it happened; [`NO_TIME`] when that is not said.
+    #[serde(serialize_with = "timestamp", skip_serializing_if = "is_no_time")]
     pub time: Timestamp,
 }
 
@@ -72,7 +75,7 @@ pub enum Body {
 /// Hubble's `Flow`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Flow {
-    /// When it happened.
+    /// When it happened; [`NO_TIME`] when that is not said.
     pub time: Timestamp,
     /// Who says so.
     pub emitter: Option<Emitter>,

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
 
+use super::NO_TIME;
 use super::extensions::Extensions;
 
 /// Whether a number is zero: protojson leaves it out.
@@ -14,6 +15,11 @@ pub(super) fn is_zero<T: Default + PartialEq>(number: &T) -> bool {
 /// Whether a number is not there, or zero.
 pub(super) fn is_none_or_zero<T: Default + PartialEq>(number: &Option<T>) -> bool {
     number.as_ref().is_none_or(is_zero)
+}
+
+/// Whether a time is none.
+pub(super) fn is_no_time(time: &Timestamp) -> bool {
+    *time == NO_TIME
 }
 
 pub(super) fn number_as_string<S: Serializer>(number: &u64, serializer: S) -> Result<S::Ok, S::Error> {

@@ -1,11 +1,13 @@
-//! `obsflow observe`: flows of this node, as they happen.
+//! Flows of this node, as they happen.
 
 use std::io::{self, Write};
 use std::ops::ControlFlow;
 
+use anyhow::Context as _;
 use jiff::Timestamp;
 
-use super::{announce, summarise, until_signal};
+use super::super::{announce, summarise, until_signal};
+use super::{say_unknowable, view};
 use crate::config::Observe;
 use crate::model::{Clock, Observation};
 use crate::session::status::node_name;
@@ -13,20 +15,29 @@ use crate::session::{Purpose, Session, Sink, Stop};
 use crate::sinks::ObserveSink;
 
 pub(super) fn run(config: &Observe) -> anyhow::Result<()> {
+    let own = config
+        .part
+        .own
+        .clone()
+        .context("no agent listens here, so this node is watched from now on")?;
+    let filters = config.filters.clone()?;
     let stop = Stop::default();
     until_signal(&stop, || {
         let mut session = Session::open(&config.live, Purpose::Watch)?;
-        if !config.notice.is_empty() {
-            let _ = writeln!(io::stderr(), "{}", config.notice);
+        if !config.silent {
+            let _ = writeln!(io::stderr(), "{}", own.notice);
+            announce(&session);
         }
-        announce(&session);
-        let out = io::stdout();
+        say_unknowable(config);
+        let view = view(config, own.selector, filters);
         let mut sink = Printing {
-            sink: ObserveSink::new(&config.view, node_name().into(), Clock::now(), out),
+            sink: ObserveSink::new(&view, node_name().into(), Clock::now(), io::stdout()),
         };
         let watched = session.run(&stop, &mut sink);
         sink.sink.finish()?;
-        summarise(&session);
+        if !config.silent {
+            summarise(&session);
+        }
         Ok(watched?)
     })
 }

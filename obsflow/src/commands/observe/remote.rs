@@ -1,0 +1,170 @@
+//! Flows that a server has.
+
+use std::io;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::super::until_signal;
+use super::{empty, say, say_unknowable, view};
+use crate::api::convert::stamp;
+use crate::api::hubble::proto::observer::GetFlowsRequest;
+use crate::api::hubble::{Client, Flows, Next};
+use crate::config::Observe;
+use crate::filter::FilterSet;
+use crate::model::flow::{Body, LostSource, Response};
+use crate::session::Stop;
+use crate::sinks::{Selector, Show};
+
+/// How often a wait for flows looks whether it is to end.
+const GLANCE: Duration = Duration::from_millis(200);
+/// What the version of an agent of obsflow has in it.
+const OBSFLOW: &str = "+obsflow.";
+
+pub(super) fn run(config: &Observe, client: &Client) -> anyhow::Result<()> {
+    let stop = Stop::default();
+    until_signal(&stop, || show(config, client, &stop))
+}
+
+fn show(config: &Observe, client: &Client, stop: &Stop) -> anyhow::Result<()> {
+    let mut flows = client.flows(request(config));
+    let mut show = None;
+    let mut heard = Heard::default();
+    loop {
+        // What is there already is printed at one go.
+        let next = match flows.next_within(Duration::ZERO)? {
+            Next::Nothing => {
+                if let Some(show) = &mut show
+                    && flush(show)?
+                {
+                    break;
+                }
+                flows.next_within(GLANCE)?
+            }
+            next => next,
+        };
+        match next {
+            Next::Nothing if stop.is_stopped() => break,
+            Next::Nothing => {}
+            Next::Ended => break,
+            Next::Response(response) => {
+                let show = match &mut show {
+                    Some(show) => show,
+                    none => none.insert(begin(config, &flows)?),
+                };
+                heard.hear(&response);
+                // An agent that looks back further than it remembers begins with what it lost.
+                if heard.looked_beyond {
+                    heard.looked_beyond = false;
+                    say_oldest(config, client);
+                }
+                if show.wants(&response) && show.take(*response)?.is_break() {
+                    break;
+                }
+                if stop.is_stopped() {
+                    break;
+                }
+            }
+        }
+    }
+    let is_obsflow = is_obsflow(&flows);
+    let printed = match show {
+        Some(show) => show.finish()?,
+        // It ended without a word.
+        None => begin(config, &flows)?.finish()?,
+    };
+    drop(flows);
+    if printed == 0 && !config.part.kept.follow && !stop.is_stopped() {
+        let about = is_obsflow
+            .then(|| client.report(config.limits.request).ok())
+            .flatten();
+        say(config, empty::explain(&config.wanted, about.as_ref()));
+    }
+    Ok(())
+}
+
+fn flush<W: io::Write, E: io::Write>(show: &mut Show<W, E>) -> io::Result<bool> {
+    Ok(show.flush()?.is_break())
+}
+
+/// Everything is selected by the server, but for what others than obsflow do not understand.
+fn begin(config: &Observe, flows: &Flows<'_>) -> anyhow::Result<Show<io::Stdout, io::Stderr>> {
+    let mut filters = FilterSet::default();
+    if is_obsflow(flows) {
+        say_unknowable(config);
+    } else if config.wanted.is_own() {
+        filters = config.filters.clone()?;
+        say(
+            config,
+            "this server is none of obsflow's and does not know --rcode and --errno: of what it sends, this command selects",
+        );
+    }
+    let mut view = view(config, Selector::default(), filters);
+    view.socket_state = config
+        .filters
+        .as_ref()
+        .is_ok_and(FilterSet::asks_for_socket_state);
+    Ok(Show::new(&view, io::stdout(), (!config.silent).then(io::stderr)))
+}
+
+fn is_obsflow(flows: &Flows<'_>) -> bool {
+    flows.version().is_some_and(|version| version.contains(OBSFLOW))
+}
+
+fn request(config: &Observe) -> GetFlowsRequest {
+    let kept = &config.part.kept;
+    GetFlowsRequest {
+        number: kept.number,
+        first: kept.first,
+        follow: kept.follow,
+        since: kept.since.map(stamp),
+        until: kept.until.map(stamp),
+        whitelist: config.wanted.allow.clone(),
+        blacklist: config.wanted.deny.clone(),
+        field_mask: (!config.field_mask.is_empty()).then(|| prost_types::FieldMask {
+            paths: config.field_mask.clone(),
+        }),
+        ..GetFlowsRequest::default()
+    }
+}
+
+/// What came so far.
+#[derive(Default)]
+struct Heard {
+    any: bool,
+    looked_beyond: bool,
+}
+
+impl Heard {
+    fn hear(&mut self, response: &Response) {
+        self.looked_beyond = !self.any
+            && matches!(&response.body, Body::LostEvents(lost) if lost.source == LostSource::HubbleRingBuffer);
+        self.any = true;
+    }
+}
+
+/// Since when flows are kept.
+fn say_oldest(config: &Observe, client: &Client) {
+    let request = GetFlowsRequest {
+        number: 1,
+        first: true,
+        ..GetFlowsRequest::default()
+    };
+    let mut flows = client.flows(request);
+    let end = std::time::Instant::now() + config.limits.request;
+    while let Ok(next) = flows.next_within(end.saturating_duration_since(std::time::Instant::now())) {
+        match next {
+            Next::Response(response) => {
+                if let Body::Flow(flow) = &response.body {
+                    let oldest: Timestamp = flow.time;
+                    say(
+                        config,
+                        format_args!("the oldest flow that is kept is of {oldest:.3}"),
+                    );
+                    return;
+                }
+            }
+            Next::Nothing | Next::Ended => return,
+        }
+    }
+}
