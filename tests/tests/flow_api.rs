@@ -1,5 +1,6 @@
 //! The flow API, asked by a client that knows nothing but Hubble's contract.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -8,11 +9,12 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 use obsflow_tests::hubble::messages::{
-    Change, FlowFilter, GetEventsRequest, GetFlowsRequest, GetFlowsResponse, Health, HealthRequest,
+    Change, Flow, FlowFilter, GetEventsRequest, GetFlowsRequest, GetFlowsResponse, Health, HealthRequest,
     Namespaces, Nodes, Nothing, Reflection, ReflectionRequest, ServerStatus,
 };
 use obsflow_tests::hubble::{Answers, Client};
 use obsflow_tests::scenario::{Echo, connect, says};
+use obsflow_tests::server::kube::{Api, objects};
 use obsflow_tests::server::tls::{Authority, Identity};
 use obsflow_tests::wait::{SOON, until};
 use obsflow_tests::{Lab, Pod, PodSpec, Proc, process};
@@ -51,6 +53,26 @@ impl Agent {
             .args(["--kubernetes=off", "--cri=off"]);
         command.arg(format!("--node-name=node-{node}"));
         Ok((command, socket))
+    }
+
+    /// Outside of the lab's networks, where the lab's API server is.
+    fn start_beside(lab: &Lab, api: &Api) -> Result<Self> {
+        let socket = lab.dir().join("agent.sock");
+        let mut command = lab.obsflow_command("agent")?;
+        command
+            .args(["--log-format=json", "--health=off", "--state=off", "--cri=off"])
+            .args(["--listen=tcp://127.0.0.1:0", "--listen"])
+            .arg(format!("unix://{}", socket.display()))
+            .args([
+                "--node-name=node-0",
+                "--peers-service=obsflow/obsflow-agent",
+                "--kubeconfig",
+            ])
+            .arg(api.kubeconfig(lab.dir())?);
+        let process = Proc::start(command)?;
+        let agent = Self { process, socket };
+        agent.said("serving gRPC")?;
+        Ok(agent)
     }
 
     fn start(lab: &Lab, node: u8, more: &[String]) -> Result<Self> {
@@ -255,7 +277,7 @@ fn every_method_answers() -> Result<()> {
     assert_eq!((&*own.name, own.kind), ("node-0", 1));
     assert!(own.address.starts_with("unix://") && own.tls.is_none(), "{own:?}");
 
-    for service in ["", "observer.Observer"] {
+    for service in ["", "observer.Observer", "hubble.server.Observer"] {
         let request = HealthRequest {
             service: service.to_owned(),
         };
@@ -510,6 +532,61 @@ fn two_agents_in_two_namespaces_are_named_by_each_and_read_by_one_client() -> Re
 }
 
 #[test]
+fn in_a_cluster_peers_are_the_endpoints_of_a_service() -> Result<()> {
+    let lab = Lab::new()?;
+    let api = Api::start()?;
+    let agents = |nodes: &[(&str, &str)]| -> Result<()> {
+        let endpoints = nodes
+            .iter()
+            .map(|(node, ip)| Ok((ip.parse()?, *node, true)))
+            .collect::<Result<Vec<_>>>()?;
+        let mut slice = objects::slice("obsflow", "obsflow-agent", &endpoints)?;
+        for (at, (node, _)) in nodes.iter().enumerate() {
+            slice["endpoints"][at]["nodeName"] = Value::from(*node);
+        }
+        api.apply(slice)?;
+        Ok(())
+    };
+    // Others' endpoints are nobody's peers.
+    api.apply(objects::slice(
+        "apps",
+        "obsflow-agent",
+        &[("192.0.2.77".parse()?, "x", true)],
+    )?)?;
+    agents(&[("node-0", "192.0.2.1"), ("node-1", "192.0.2.2")])?;
+    let agent = Agent::start_beside(&lab, &api)?;
+    let serving = agent.said("serving gRPC")?;
+    let port = serving["address"]
+        .as_str()
+        .and_then(|address| address.rsplit(':').next())
+        .context("no port")?
+        .to_owned();
+    let client = agent.client()?;
+    let mut changes = client.stream::<_, Change>(NOTIFY, Nothing {})?;
+    let mut known = BTreeMap::new();
+    let mut until_known = |expected: &[(&str, &str)]| -> Result<()> {
+        let expected: BTreeMap<_, _> = expected
+            .iter()
+            .map(|(node, ip)| ((*node).to_owned(), format!("{ip}:{port}")))
+            .collect();
+        while known != expected {
+            let change = changes
+                .read()?
+                .with_context(|| format!("the stream ended at {known:?}"))?;
+            match change.kind {
+                2 => known.remove(&change.name),
+                _ => known.insert(change.name, change.address),
+            };
+        }
+        Ok(())
+    };
+    until_known(&[("node-0", "192.0.2.1"), ("node-1", "192.0.2.2")])?;
+    agents(&[("node-0", "192.0.2.1"), ("node-2", "2001:db8::2")])?;
+    until_known(&[("node-0", "192.0.2.1"), ("node-2", "[2001:db8::2]")])?;
+    agent.end()
+}
+
+#[test]
 fn only_who_has_a_certificate_is_served_and_a_renewed_one_ends_nothing() -> Result<()> {
     let lab = Lab::new()?;
     let echo = Echo::start(&lab, PORT)?;
@@ -593,8 +670,8 @@ fn followers_hear_the_end_and_come_again() -> Result<()> {
     agent.end()
 }
 
-/// How many came and how many were missed until a refused connect came, that included.
-fn count(answers: &mut Answers<GetFlowsResponse>) -> Result<(u64, u64)> {
+/// How many came and how many were missed until a refused connect of this pod came, that included.
+fn count(answers: &mut Answers<GetFlowsResponse>, pod: &str) -> Result<(u64, u64)> {
     let (mut came, mut missed) = (0, 0);
     loop {
         let answer = answers.read()?.context("the stream ended")?;
@@ -602,7 +679,8 @@ fn count(answers: &mut Answers<GetFlowsResponse>) -> Result<(u64, u64)> {
             Some(lost) if lost.source == 3 => missed += lost.num_events_lost,
             _ => came += 1,
         }
-        if answer.flow.is_some_and(|flow| flow.verdict == 3) {
+        let is_last = |flow: Flow| flow.verdict == 3 && flow.source.is_some_and(|of| of.pod_name == pod);
+        if answer.flow.is_some_and(is_last) {
             return Ok((came, missed));
         }
     }
@@ -630,20 +708,22 @@ fn who_reads_slowly_misses_flows_by_number_and_holds_up_nobody() -> Result<()> {
         Ok(line.context("no VmRSS")?.trim().trim_end_matches(" kB").parse()?)
     };
     let server = format!("{}:53", lab.dns().pod.v4);
-    let flood = |pod_after: &str| -> Result<u64> {
+    let flood = |pod_after: &str| -> Result<(u64, Pod)> {
         let burst = QUERIES.to_string();
         let said = says(
             &pod,
             &["query", &server, "collector.example", "A", "--burst", &burst],
         )?;
         anyhow::ensure!(said["answered"].as_u64() == Some(QUERIES), "{said}");
-        refused(&lab.pod(pod_after)?, &echo)?;
+        let after = lab.pod(pod_after)?;
+        refused(&after, &echo)?;
         wait_for_refused(&client, pod_after)?;
-        rss()
+        Ok((rss()?, after))
     };
-    let memory = flood("apps/first")?;
+    let (memory, _) = flood("apps/first")?;
     // 20 readers that do not read cost no more with every flow.
-    let grown = flood("apps/second")?.saturating_sub(memory);
+    let (more, last) = flood("apps/second")?;
+    let grown = more.saturating_sub(memory);
     assert!(grown < 8 << 10, "{grown} KiB more");
     let kept = status(&client)?;
     assert_eq!((kept.num_flows, kept.max_flows), (1_000, 1_000));
@@ -661,7 +741,10 @@ fn who_reads_slowly_misses_flows_by_number_and_holds_up_nobody() -> Result<()> {
         10
     );
     // Whatever part of it each of them got, it knows of all.
-    let counts = slow.iter_mut().map(count).collect::<Result<Vec<_>>>()?;
+    let counts = slow
+        .iter_mut()
+        .map(|reader| count(reader, &last.name))
+        .collect::<Result<Vec<_>>>()?;
     for (came, missed) in &counts {
         assert!(*missed > 0 && *came > 0, "{counts:?}");
         assert_eq!(came + missed, counts[0].0 + counts[0].1, "{counts:?}");

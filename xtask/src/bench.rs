@@ -32,7 +32,7 @@ pub(crate) struct Arguments {
     /// Attach to the cgroup above the traffic's instead of the root, beside an obsflow that is there already
     #[arg(long)]
     below_root: bool,
-    /// Measure these parts only: loops, bulk, programs, dns, connections, sustained, replay, diagnose, metrics, cluster, verdicts, process
+    /// Measure these parts only: loops, bulk, programs, dns, connections, sustained, replay, diagnose, metrics, flows, cluster, verdicts, process
     parts: Vec<String>,
 }
 
@@ -55,6 +55,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         "diagnose_load",
         "--example",
         "metrics_load",
+        "--example",
+        "flows_load",
         "--example",
         "cluster_load",
     ])?;

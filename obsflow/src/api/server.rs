@@ -10,6 +10,7 @@ use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::codegen::http;
 use tonic::{Request, Response, Status as Refusal};
+use tonic_health::ServingStatus;
 
 use super::convert::{report_to, status_to};
 use super::hubble::proto::observer::observer_server::ObserverServer;
@@ -30,6 +31,8 @@ const MAX_CALLS: u32 = 32;
 const MAX_REQUEST: usize = 1 << 20;
 /// Largest headers of a request, in bytes.
 const MAX_HEADERS: u32 = 16 << 10;
+/// What the observer is called by those who ask for its health: by its own name, and by the one that the `hubble` command has for it.
+const OBSERVERS: [&str; 2] = ["observer.Observer", "hubble.server.Observer"];
 /// How long readers may take to take the last report, and to close.
 const DRAIN: Duration = Duration::from_secs(2);
 /// How often a connection is asked whether the other side lives, and how long that may take.
@@ -147,15 +150,15 @@ impl Server {
         let (ended, drained) = (self.ended(), self.ended());
         let (observer, peer) = self.flows.clone().unzip();
         let (reporter, health) = tonic_health::server::health_reporter();
-        if observer.is_some() {
-            reporter.set_serving::<ObserverServer<Observer>>().await;
+        let observers = if observer.is_some() { &OBSERVERS[..] } else { &[] };
+        for name in observers {
+            reporter.set_service_status(name, ServingStatus::Serving).await;
         }
         let ended = async move {
             ended.await;
-            reporter
-                .set_service_status("", tonic_health::ServingStatus::NotServing)
-                .await;
-            reporter.set_not_serving::<ObserverServer<Observer>>().await;
+            for name in observers.iter().chain([&""]) {
+                reporter.set_service_status(name, ServingStatus::NotServing).await;
+            }
         };
         let reflection = || {
             tonic_reflection::server::Builder::configure()

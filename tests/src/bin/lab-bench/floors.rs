@@ -3,6 +3,7 @@
 use crate::cluster::{CHANGES_PER_SECOND, Followed};
 use crate::compare::Column;
 use crate::diagnose::EXPORTERS;
+use crate::flows::FLOWS;
 use crate::report::Report;
 use crate::table::{number, percent};
 
@@ -50,6 +51,7 @@ pub(crate) fn floors(report: &Report) -> Vec<Floor> {
     per_event(report, &mut all);
     diagnosed(report, &mut all);
     scraped(report, &mut all);
+    kept(report, &mut all);
     if let Some(cluster) = &report.followed {
         followed(cluster, &mut all);
     }
@@ -323,6 +325,60 @@ fn followed(cluster: &Followed, all: &mut Vec<Floor>) {
             number(last),
             number(cluster.listed_ms)
         ),
+    ));
+}
+
+fn kept(report: &Report, all: &mut Vec<Floor>) {
+    let Some(kept) = report.kept else {
+        return;
+    };
+    all.push(floor(
+        "keeping a flow",
+        "<= 300 ns",
+        format!("{} ns", number(kept.write_ns)),
+        kept.write_ns <= 300.0,
+        "CPU time of the pipeline's thread: a search over five names, a connect, a request and the end"
+            .into(),
+    ));
+    all.push(floor(
+        &format!("{} flows in memory", number(FLOWS as f64)),
+        "<= 24 MiB",
+        format!("{:.1} MiB", kept.kib / 1024.0),
+        kept.kib <= 24.0 * 1024.0,
+        "the same traffic, what is resident once three times as many were seen".into(),
+    ));
+    let slowest = kept.by_port_ms.max(kept.by_name_ms).max(kept.newest_ms);
+    all.push(floor(
+        "a filter over all of them",
+        "< 20 ms",
+        format!("{slowest:.1} ms"),
+        slowest < 20.0,
+        format!(
+            "CPU time of the thread that serves, the slowest round: by port {:.1} ms, by a regular expression on names {:.1} ms, \
+             the newest 20 of a pod {:.1} ms",
+            kept.by_port_ms, kept.by_name_ms, kept.newest_ms
+        ),
+    ));
+    all.push(floor(
+        "a follower of everything, at 5,000 flows a second",
+        "< 5 % of a core",
+        format!("{:.1} %", kept.one),
+        kept.one < 5.0,
+        "the thread that serves, over a unix socket".into(),
+    ));
+    all.push(floor(
+        "ten followers with narrow filters",
+        "< 10 % of a core",
+        format!("{:.1} %", kept.ten),
+        kept.ten < 10.0,
+        "the same, each of one pod in a hundred".into(),
+    ));
+    all.push(floor(
+        "twenty readers that never read",
+        "<= 8 MiB",
+        format!("{:.1} MiB", kept.slow_kib / 1024.0),
+        kept.slow_kib <= 8.0 * 1024.0,
+        "what is resident after 200,000 flows more".into(),
     ));
 }
 

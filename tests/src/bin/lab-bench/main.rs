@@ -1,8 +1,8 @@
 //! `cargo xtask bench`, once everything is built.
 //!
 //! `lab-bench [--quick] [--below-root] [--write FILE] [PART ...]` measures and prints the report; parts are `loops`, `bulk`,
-//! `programs`, `dns`, `connections`, `sustained`, `replay`, `diagnose`, `metrics`, `cluster`, `verdicts` and `process`, all of them
-//! without any. `lab-bench load ...` is one traffic loop and `lab-bench cluster FOLDER ...` an API server, which it starts itself.
+//! `programs`, `dns`, `connections`, `sustained`, `replay`, `diagnose`, `metrics`, `flows`, `cluster`, `verdicts` and `process`,
+//! all of them without any. `lab-bench load ...` is one traffic loop and `lab-bench cluster FOLDER ...` an API server, which it starts itself.
 
 mod cluster;
 mod compare;
@@ -10,6 +10,7 @@ mod diagnose;
 mod empty;
 mod events;
 mod floors;
+mod flows;
 mod load;
 mod metrics;
 mod place;
@@ -32,7 +33,7 @@ use crate::place::Place;
 use crate::programs::Programs;
 use crate::report::Report;
 
-const PARTS: [&str; 12] = [
+const PARTS: [&str; 13] = [
     "loops",
     "bulk",
     "programs",
@@ -42,6 +43,7 @@ const PARTS: [&str; 12] = [
     "replay",
     "diagnose",
     "metrics",
+    "flows",
     "cluster",
     "verdicts",
     "process",
@@ -121,6 +123,7 @@ fn measure(options: &Options) -> Result<Report> {
         replayed: Vec::new(),
         diagnosed: None,
         scraped: None,
+        kept: None,
         followed: None,
         verdicts: Vec::new(),
         process: process::Process::default(),
@@ -154,6 +157,9 @@ fn measure(options: &Options) -> Result<Report> {
     }
     if wanted("metrics") {
         report.scraped = Some(metrics::measure(choose(5, 20))?);
+    }
+    if wanted("flows") {
+        report.kept = Some(flows::measure(choose(3, 10))?);
     }
     if wanted("cluster") {
         report.followed = Some(cluster::measure(&place, at_root, choose(5, 20))?);

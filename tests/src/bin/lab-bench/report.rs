@@ -8,6 +8,7 @@ use crate::compare::Column;
 use crate::diagnose::Diagnosed;
 use crate::events::Sustained;
 use crate::floors::{Floor, floors};
+use crate::flows::Kept;
 use crate::metrics::Scraped;
 use crate::process::Process;
 use crate::programs::Programs;
@@ -36,6 +37,8 @@ pub(crate) struct Report {
     pub(crate) diagnosed: Option<Diagnosed>,
     /// Metrics.
     pub(crate) scraped: Option<Scraped>,
+    /// Flows.
+    pub(crate) kept: Option<Kept>,
     /// A large cluster.
     pub(crate) followed: Option<Followed>,
     /// How long verdicts take.
