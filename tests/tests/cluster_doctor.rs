@@ -2,6 +2,7 @@
 
 mod schema;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
@@ -202,12 +203,16 @@ fn a_deployment_on_two_nodes_has_one_cause_and_its_twin_is_well() -> Result<()> 
         exporters.push(export(pod, &collector.name)?);
     }
 
+    // What a wait in vain was told last.
+    let last = RefCell::new(String::new());
     // One cause, with the nodes that have it.
     let report = until("one cause over both nodes", SOON, || {
         let (code, report) = cluster.report(&["-n", "shop", "deploy/checkout"])?;
         let whole = report["causes"][0]["nodes"] == 2 && texts(&report, "exports", "node").len() == 2;
+        last.replace(format!("{report:#}"));
         Ok((code == Some(1) && whole).then_some(report))
-    })?;
+    })
+    .with_context(|| last.take())?;
     schema::validate(&report)?;
     assert_eq!(report["node"], "lab", "{report:#}");
     assert_eq!(report["causes"].as_array().map(Vec::len), Some(1), "{report:#}");
@@ -234,8 +239,10 @@ fn a_deployment_on_two_nodes_has_one_cause_and_its_twin_is_well() -> Result<()> 
     until("a healthy twin", SOON, || {
         let (code, report) = cluster.report(&["-n", "shop", "deploy/cart"])?;
         let verdicts = texts(&report, "exports", "verdict");
+        last.replace(format!("{report:#}"));
         Ok((code == Some(0) && verdicts == ["healthy", "healthy"]).then_some(()))
-    })?;
+    })
+    .with_context(|| last.take())?;
     // A Deployment by the name of another: an error that knows what there is.
     let (code, _, err) = run(cluster.doctor(&["-n", "shop", "deploy/chekout"])?)?;
     assert_eq!(code, Some(3), "{err}");

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::exchange::{Answer, Dialect, Exchange, Refusal, Request, Signal, TargetForm};
-use crate::model::expectation::{ContainerKey, Endpoint, Host, Setting, Source, Transport};
+use crate::model::expectation::{ContainerKey, Endpoint, Expectation, Host, Setting, Source, Transport};
 use crate::model::observation::Observation;
 use crate::model::time::Mono;
 
-use super::exporter::{Accepted, Container, Exporter, MAX_WAITING, Rejection, Waiting, guessed_timeout};
+use super::exporter::{
+    Accepted, Container, Destination, Exporter, MAX_WAITING, Rejection, Waiting, guessed_timeout,
+};
 use super::hysteresis::Held;
 use super::saved::SavedDestination;
 use super::{Diagnoser, MAX_EXPORTERS, group, joining};
@@ -266,6 +268,37 @@ impl Exporter {
 }
 
 impl Container {
+    /// A request may be seen before the configuration is read: what nothing configured until now, by the name that the search
+    /// list made of a configured one, is that one.
+    pub(super) fn recognize(&mut self, expectations: &[Expectation]) {
+        for endpoint in expectations.iter().filter_map(|it| it.endpoint.as_ref()) {
+            let Host::Name(host) = &endpoint.host else {
+                continue;
+            };
+            let same_port = |to: &Destination| !to.is_proxy && to.port == endpoint.port;
+            if self
+                .destinations
+                .iter()
+                .any(|to| same_port(to) && to.host == endpoint.host)
+            {
+                continue;
+            }
+            let of = |at: usize| {
+                let of = move |exporter: &&Exporter| exporter.to.map(usize::from) == Some(at);
+                self.exporters.iter().filter(of)
+            };
+            let found = self.destinations.iter().enumerate().position(|(at, to)| {
+                same_port(to)
+                    && matches!(&to.host, Host::Name(name) if joining::name_fits(name, host))
+                    && of(at).next().is_some()
+                    && of(at).all(|exporter| exporter.is_learned)
+            });
+            if let Some(to) = found.and_then(|at| self.destinations.get_mut(at)) {
+                to.host = endpoint.host.clone();
+            }
+        }
+    }
+
     /// What a state file says that it sent to.
     pub(super) fn learn_again(&mut self, saved: &SavedDestination) {
         if self.exporters.len() >= MAX_EXPORTERS {

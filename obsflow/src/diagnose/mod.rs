@@ -338,6 +338,7 @@ impl Diagnoser {
         container.proofs = proofs;
         container.unreadable = unreadable;
         container.injection = injection;
+        container.recognize(&expectations);
         let old = std::mem::take(&mut container.exporters);
         let wanted = expectations.len();
         for expectation in expectations
@@ -415,9 +416,19 @@ impl Container {
     /// which are no more.
     fn keep_old(&mut self, old: Vec<Exporter>) -> Vec<Exporter> {
         let mut dropped = Vec::new();
-        for exporter in old {
+        for mut exporter in old {
+            let covers = |new: &Exporter| {
+                let signal = new.signal.is_none() || new.signal == exporter.signal;
+                exporter.is_learned && !new.is_learned && new.to == exporter.to && signal
+            };
             if let Some(new) = self.exporters.iter_mut().find(|new| new.id == exporter.id) {
                 new.inherit(exporter);
+            } else if let Some(new) = self.exporters.iter_mut().find(|new| covers(new)) {
+                if !new.accepted.requests.any() {
+                    new.accepted = std::mem::take(&mut exporter.accepted);
+                    new.sent_before = exporter.sent_before;
+                }
+                dropped.push(exporter);
             } else if exporter.is_learned && self.exporters.len() < MAX_EXPORTERS {
                 self.exporters.push(exporter);
             } else {

@@ -587,3 +587,37 @@ fn what_came_and_went_and_stays_away_is_critical() {
         assert_eq!(scene.export().severity, expected, "{minute}");
     }
 }
+
+/// A busy node: the container's first requests are seen before its environment is read.
+#[test]
+fn what_was_seen_before_it_was_read_is_what_is_configured() {
+    let name = "otel.obs.svc.cluster.local";
+    for signal in [None, Some(Signal::Traces)] {
+        let mut scene = Scene::empty();
+        scene.lookup(name, LookupOutcome::Resolved, &["10.100.0.1"]);
+        let cookie = scene.connect(UP);
+        let request = super::scene::request(TRACES, ms(scene.now));
+        let seen = scene.of(cookie, UP, Some(name), What::Request(request));
+        scene.see(&seen);
+        scene.after(100);
+        assert_eq!(&*scene.export().written, "otel.obs.svc.cluster.local:4318");
+
+        scene.expect(vec![expectation("otel.obs", 4318, signal)]);
+        scene.export_to(cookie, UP, TRACES, http(200)).after(5000);
+        let export = scene.export();
+        assert_eq!(&*export.written, "http://otel.obs:4318", "{signal:?}");
+        assert_eq!(
+            (export.verdict, export.signal),
+            (VerdictId::Healthy, Some(Signal::Traces))
+        );
+        // Another connection is of the same one.
+        let cookie = scene.connect(UP);
+        scene.export_to(cookie, UP, TRACES, http(200)).after(5000);
+        assert_eq!(scene.report().exports.len(), 1, "{signal:?}");
+    }
+    // Another name that nothing configures stays what it is.
+    let (mut scene, _) = learned(TRACES);
+    scene.expect(vec![expectation("otel.elsewhere", 4318, None)]);
+    scene.after(1000);
+    assert_eq!(scene.report().exports.len(), 2);
+}
