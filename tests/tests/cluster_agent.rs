@@ -15,7 +15,7 @@ use obsflow_tests::scrape::Samples;
 use obsflow_tests::server::kube::{Api, TOKEN, objects};
 use obsflow_tests::server::otlp::{self, Collector, Sdk, Transport};
 use obsflow_tests::wait::{SOON, until};
-use obsflow_tests::{Lab, Pod, PodSpec, Proc, tool};
+use obsflow_tests::{Flow, Lab, Pod, PodSpec, Proc, tool};
 use serde_json::Value;
 
 /// What the cluster calls node 0.
@@ -181,6 +181,15 @@ impl Agent {
         Ok(serde_json::from_str(&out)?)
     }
 
+    /// The newest of the flows that it keeps.
+    fn flows(&self) -> Result<Vec<Flow>> {
+        let mut command = Command::new(tool::binary("obsflow")?);
+        command.args(["observe", "-o", "json", "--last", "200", "--server", &self.grpc]);
+        let (code, out, err) = run(command)?;
+        ensure!(code == Some(0), "{code:?} {err}");
+        Ok(out.lines().filter_map(Flow::parse).collect())
+    }
+
     /// How many watches follow.
     fn watches(&self) -> Result<(f64, usize)> {
         let samples = self.samples()?;
@@ -230,7 +239,7 @@ fn workloads_and_services_have_one_name_everywhere() -> Result<()> {
     };
     let mut command = scene.lab.obsflow_command("agent")?;
     asking(&mut command);
-    let mut agent = Agent::start(command)?;
+    let agent = Agent::start(command)?;
     let exporters = [
         export(&checkout, "otel.observability")?,
         export(&report, &SERVICE.to_string())?,
@@ -300,22 +309,21 @@ fn workloads_and_services_have_one_name_everywhere() -> Result<()> {
     })?;
     assert_eq!(agent.said("answers again").len(), 1, "{:#?}", agent.said("API"));
     assert_eq!(agent.said(away).len(), 1, "{:#?}", agent.said(away));
-    agent.process.stop(SOON)?;
-
-    // Flows say the same.
-    let obsflow = scene
-        .lab
-        .observe(&["--node-name", NODE, "--kubeconfig", &kubeconfig.to_string_lossy()])?;
-    for (pod, kind, name) in &owners {
-        obsflow.wait_for(&format!("an export of {name}"), |flow| {
-            flow.text("/source/pod_name") == pod.name
-                && flow.text("/source/workloads/0/kind") == *kind
-                && flow.text("/source/workloads/0/name") == *name
-                && flow.text("/destination_service/name") == "otel"
-                && flow.text("/destination_service/namespace") == "observability"
-        })?;
-    }
-    obsflow.stop()?;
+    // Its flows say the same.
+    until("an export of everybody in flows", SOON, || {
+        let flows = agent.flows()?;
+        let all = owners.iter().all(|(pod, kind, name)| {
+            flows.iter().any(|flow| {
+                flow.text("/source/pod_name") == pod.name
+                    && flow.text("/source/workloads/0/kind") == *kind
+                    && flow.text("/source/workloads/0/name") == *name
+                    && flow.text("/destination_service/name") == "otel"
+                    && flow.text("/destination_service/namespace") == "observability"
+            })
+        });
+        Ok(all.then_some(()))
+    })
+    .with_context(|| format!("{:#?}", agent.flows()))?;
     drop((old, exporters, rewritten, exporter));
     Ok(())
 }
