@@ -11,7 +11,7 @@ use super::filters::FilterArgs;
 use super::observe::{ListArgs, ObserveArgs, ServerArgs, WatchArgs};
 use crate::sinks::{Format, TimeFormat};
 
-const EXIT_CODES: &str = "\
+pub(super) const EXIT_CODES: &str = "\
 Exit codes:
   0  everything went well
   1  something failed while running

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::args::{LiveArgs, OnOff, OutputArgs, WindowArgs};
+use super::args::{EXIT_CODES, LiveArgs, OnOff, OutputArgs, WindowArgs};
 use super::filters::FilterArgs;
 
 const EXAMPLES: &str = "\
@@ -27,12 +27,6 @@ Examples:
       obsflow observe --all -o json > flows.json
       obsflow observe --input-file flows.json --verdict ERROR
 
-Exit codes:
-  0  everything went well
-  1  something failed while running
-  2  the command line makes no sense";
-
-const EXIT_CODES: &str = "\
 Exit codes:
   0  everything went well
   1  something failed while running

@@ -61,14 +61,15 @@ impl Asked {
     }
 }
 
-/// The line for stderr.
-pub(super) fn explain(wanted: &Wanted, reported: Option<&Reported>) -> String {
+/// The line for stderr. A report is of the moment when something changed last: what has gone on since then is told by `now`.
+pub(super) fn explain(wanted: &Wanted, reported: Option<&Reported>, now: Mono) -> String {
     let mut line = "0 flows".to_owned();
     let Some(reported) = reported else {
         return line;
     };
     let report = &reported.report;
-    let watched = report.at.since(report.watching_since);
+    let now = now.max(report.at);
+    let watched = now.since(report.watching_since);
     let asked = Asked::new(wanted);
     let exports: Vec<&Export> = report
         .exports
@@ -96,7 +97,7 @@ pub(super) fn explain(wanted: &Wanted, reported: Option<&Reported>) -> String {
         .filter(|export| asked.has_port(export))
         .collect();
     match here.split_first() {
-        Some((first, _)) => tell(&mut line, &here, first, report.at),
+        Some((first, _)) => tell(&mut line, &here, first, now),
         None => other_ports(&mut line, &exports),
     }
     let _ = match &pods(&exports)[..] {

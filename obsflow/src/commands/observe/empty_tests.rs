@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::empty::explain;
+use super::empty;
 use crate::api::Reported;
 use crate::filter::{self, Flag, Term, Wanted};
 use crate::model::expectation::{ContainerKey, Endpoint, Host, Source, Transport};
@@ -18,6 +18,10 @@ fn wanted(flags: &[(Flag, &str)]) -> Wanted {
         value: (*value).to_owned(),
     };
     filter::parse(&flags.iter().map(term).collect::<Vec<_>>()).unwrap()
+}
+
+fn explain(wanted: &Wanted, reported: Option<&Reported>) -> String {
+    empty::explain(wanted, reported, NOW)
 }
 
 /// The question of incident A1.
@@ -149,4 +153,16 @@ fn what_is_not_known_is_not_invented() {
         explain(&Wanted::default(), Some(&reported(vec![export("x", 8428)]))),
         "0 flows; watching this node for 2h31m"
     );
+}
+
+/// Nothing changed for two hours: that is no reason to say less of how long it was looked at.
+#[test]
+fn an_old_report_is_of_now() {
+    let mut reported = reported(vec![export("xplane-image-gallery-a", 8428)]);
+    reported.report.at = Mono(1);
+    assert!(explain(&a1(), Some(&reported)).contains("watching this pod for 2h31m"));
+    // Clocks of two machines may differ.
+    reported.report.at = NOW;
+    let line = empty::explain(&a1(), Some(&reported), Mono(1));
+    assert!(line.contains("watching this pod for 2h31m"), "{line}");
 }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::super::until_signal;
 use super::{empty, say, say_unknowable, view};
-use crate::api::convert::stamp;
+use crate::api::convert::{WALL, stamp};
 use crate::api::hubble::proto::observer::GetFlowsRequest;
 use crate::api::hubble::{Client, Flows, Next};
 use crate::config::Observe;
@@ -78,7 +78,10 @@ fn show(config: &Observe, client: &Client, stop: &Stop) -> anyhow::Result<()> {
         let about = is_obsflow
             .then(|| client.report(config.limits.request).ok())
             .flatten();
-        say(config, empty::explain(&config.wanted, about.as_ref()));
+        say(
+            config,
+            empty::explain(&config.wanted, about.as_ref(), WALL.mono(Timestamp::now())),
+        );
     }
     Ok(())
 }
