@@ -91,7 +91,7 @@ fn serve(config: &config::Agent, stop: &Stop) -> anyhow::Result<()> {
     let recorder = Recorder::new(config.flows.limits, Clock::now(), now());
     let mut peers = PeerList::new(node.as_str(), config.flows.peers.clone(), &listeners);
     let observer = Observer::new(recorder.history(node.as_str()), peers.peers());
-    let publisher = Publisher::new(node_name()).with_flows(observer, Peer::new(peers.peers()));
+    let publisher = Publisher::new(node.as_str()).with_flows(observer, Peer::new(peers.peers()));
     let publisher = Arc::new(publisher);
     let serving = Serving::start(
         listeners,
@@ -113,9 +113,10 @@ fn serve(config: &config::Agent, stop: &Stop) -> anyhow::Result<()> {
         rules: config.rules.clone(),
         ..expect::Config::default()
     });
-    let events = config.events.then(|| events_of(&session)).flatten();
+    let events = config.events.then(|| events_of(&session, &node)).flatten();
     peers.follow(session.cluster());
     let publishing = Publishing {
+        node,
         events,
         publisher: Arc::clone(&publisher),
         pulse: Arc::clone(&pulse),
@@ -153,11 +154,11 @@ fn serve(config: &config::Agent, stop: &Stop) -> anyhow::Result<()> {
 }
 
 /// Kubernetes Events, if there is anybody to write them.
-fn events_of(session: &Session) -> Option<Events> {
+fn events_of(session: &Session, node: &str) -> Option<Events> {
     let events = session
         .cluster_handle()
         .filter(|cluster| cluster.has_api())
-        .and_then(|cluster| Events::start(node_name(), cluster));
+        .and_then(|cluster| Events::start(node.to_owned(), cluster));
     if events.is_none() {
         tracing::warn!(
             "--events: this is no pod of a cluster, and no --kubeconfig leads to one: no Kubernetes Events are written"
@@ -181,6 +182,8 @@ fn remembered(loaded: Loaded<Saved>) -> Saved {
 
 /// Takes what diagnosis says.
 struct Publishing {
+    /// This node's name.
+    node: String,
     publisher: Arc<Publisher>,
     pulse: Arc<Pulse>,
     clock: Clock,
@@ -204,6 +207,7 @@ impl Publishing {
 
     fn status(&self, session: &Session) -> Status {
         Status {
+            node: self.node.clone(),
             kubernetes_events: self.events.as_ref().map(Events::counts),
             ..session.status()
         }

@@ -163,7 +163,8 @@ fn number(lines: &mut MetricEncoder<'_>, family: &Family, value: &Value) -> fmt:
     }
 }
 
-/// Labels of a series; those without a value are left out, which means the same.
+/// Labels of a series; those without a value are left out, which means the same - but for those that Prometheus has for the
+/// agent's own pod as well: left out, they would be the agent's (`honor_labels` keeps what is there, be it empty).
 struct Labels<'a> {
     family: &'a Family,
     values: &'a [Arc<str>],
@@ -188,7 +189,7 @@ impl EncodeLabelSet for Labels<'_> {
 }
 
 fn label(encoder: &mut LabelSetEncoder<'_>, name: &str, value: &str) -> fmt::Result {
-    if value.is_empty() {
+    if value.is_empty() && !matches!(name, "namespace" | "pod") {
         return Ok(());
     }
     let mut label = encoder.encode_label();

@@ -227,7 +227,7 @@ families! {
         for, `map`/`connections` and `map`/`counters` (a kernel table was full), `payload`/`rate-limit` (beginnings of messages on \
         a connection that is too fast), `decode`/`undecodable`, `correlate` and what had to be forgotten for want of room.";
     HookAttached = "obsflow_hook_attached", Gauge, Exact, ["hook"],
-        "1 while the hook is attached, 0 where it cannot be or was left out",
+        "1 while the hook is attached, 0 where it cannot be; absent where it was left out",
         "`obsflow status` says why, and what is not known without it.";
     RingFill = "obsflow_ring_fill_bytes", Gauge in Bytes, Exact, [],
         "Most bytes that waited in the ring buffer within the last 15 to 30 seconds";

@@ -99,6 +99,10 @@ impl Metrics {
             self.plain(Id::EventsLost, &[stage, kind]).raise(count);
         }
         for (hook, state) in &own.hooks {
+            // Left out on purpose: no loss. Devices of tunnels come and go.
+            if matches!(state, State::Off(_)) && *hook != Hook::Tunnels {
+                continue;
+            }
             let attached = matches!(state, State::Attached(_));
             self.plain(Id::HookAttached, &[hook.name()])
                 .set(f64::from(u8::from(attached)));

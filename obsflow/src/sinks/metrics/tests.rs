@@ -309,7 +309,7 @@ fn a_cgroup_that_nobody_knows_is_waited_for() {
         get(
             &scrape(scraper),
             "obsflow_dns_responses_total",
-            r#"workload="unknown",rcode="NOERROR""#,
+            r#"namespace="",workload="unknown",rcode="NOERROR""#,
         )
     };
     metrics.counters(&dns(&[(7, 0, 5), (8, 0, 1)]), &mut nobody, &[], at(1));
@@ -375,7 +375,7 @@ fn what_came_before_the_name_is_the_workloads_once_it_is_known() {
     let other = container(None, 2, 2);
     metrics.observe(&seen(&other, 10, 0, nx()));
     metrics.second(at(69));
-    let unknown = r#"workload="unknown",outcome="nxdomain""#;
+    let unknown = r#"namespace="",workload="unknown",outcome="nxdomain""#;
     assert_eq!(get(&scrape(&scraper), "obsflow_dns_lookups_total", unknown), None);
     metrics.second(at(70));
     metrics.observe(&seen(&other, 71, 0, nx()));
@@ -441,7 +441,7 @@ fn series_of_pods_go_and_what_they_counted_stays() {
     let nx = || lookup(LookupOutcome::NxDomain, Duration::from_millis(1));
     let name = "obsflow_dns_lookups_total";
     let of_pod = r#"namespace="shop",workload="checkout",pod="checkout-7d9c6b5f4d-x2xkq",outcome="nxdomain""#;
-    let of_workload = r#"namespace="shop",workload="checkout",outcome="nxdomain""#;
+    let of_workload = r#"namespace="shop",workload="checkout",pod="",outcome="nxdomain""#;
     let gone = |workload: &Arc<Workload>, seconds| Lifecycle {
         at: at(seconds),
         workload: Arc::clone(workload),
