@@ -7,6 +7,7 @@ pub mod convert;
 pub mod hubble;
 mod incoming;
 mod listener;
+mod once;
 mod probe;
 mod remote;
 mod server;
@@ -23,7 +24,7 @@ pub use listener::{Listener, ServeError};
 pub use remote::{Remote, RemoteError, RemoteReports};
 pub use server::{Publisher, Server};
 pub use tls::{GRPC, METRICS, TlsFiles};
-pub(crate) use tls::{Tls, server_name};
+pub(crate) use tls::{Tls, certificate_name, server_name};
 
 /// What `proto/obsflow/v1/diagnosis.proto` generates.
 #[expect(

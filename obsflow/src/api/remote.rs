@@ -1,19 +1,14 @@
 //! Asks an agent over a stream that somebody else opened, such as a port-forward. Async, for who asks many at a time.
 
-use std::future::{Ready, ready};
-use std::io;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tonic::codegen::Service;
-use tonic::codegen::http::Uri;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status as Refusal, Streaming};
 
 use super::client::{Reported, causes, reported};
 use super::convert::ConvertError;
+use super::once::Once;
 use super::v1::diagnosis_client::DiagnosisClient;
 use super::v1::{self, GetReportRequest, WatchReportsRequest};
 
@@ -57,31 +52,6 @@ impl From<Refusal> for RemoteError {
             Code::Unknown | Code::Internal => Self::NotAnAgent(status.message().to_owned()),
             _ => Self::Refused(status.message().to_owned()),
         }
-    }
-}
-
-/// Gives its stream to the first who connects.
-pub(super) struct Once<S>(Option<S>);
-
-impl<S> Once<S> {
-    /// For this stream.
-    pub(super) fn new(stream: S) -> Self {
-        Self(Some(stream))
-    }
-}
-
-impl<S> Service<Uri> for Once<S> {
-    type Response = TokioIo<S>;
-    type Error = io::Error;
-    type Future = Ready<io::Result<TokioIo<S>>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, _: Uri) -> Self::Future {
-        let gone = || io::ErrorKind::NotConnected.into();
-        ready(self.0.take().map(TokioIo::new).ok_or_else(gone))
     }
 }
 

@@ -28,7 +28,7 @@ const MAX_WATCHERS: usize = 64;
 /// Calls served at a time on one connection.
 const MAX_CALLS: u32 = 32;
 /// Longest request, in bytes: filters, of which nobody has that many.
-const MAX_REQUEST: usize = 1 << 20;
+const MAX_REQUEST: usize = 128 << 10;
 /// Largest headers of a request, in bytes.
 const MAX_HEADERS: u32 = 16 << 10;
 /// What the observer is called by those who ask for its health: by its own name, and by the one that the `hubble` command has for it.

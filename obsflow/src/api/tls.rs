@@ -121,23 +121,27 @@ fn written(files: &TlsFiles) -> Written {
     ]
 }
 
-/// The name that the certificate in these files has: its first DNS name, of one that begins with `*.` the node's below it.
-pub(crate) fn server_name(files: &TlsFiles, node: &str) -> Option<String> {
+/// The first DNS name that the certificate in these files has.
+pub(crate) fn certificate_name(files: &TlsFiles) -> Option<String> {
     let certificate = certificates(&files.certificate, files.purpose.flags[0]).ok()?;
     let certificate = Certificate::from_der(certificate.first()?).ok()?;
     let (_, names) = certificate
         .tbs_certificate()
         .get_extension::<SubjectAltName>()
         .ok()??;
-    let name = names.0.iter().find_map(|name| match name {
-        GeneralName::DnsName(name) => Some(name.as_str()),
+    names.0.iter().find_map(|name| match name {
+        GeneralName::DnsName(name) => Some(name.to_string()),
         _ => None,
-    })?;
-    Some(match name.strip_prefix("*.") {
+    })
+}
+
+/// What a node is called that has a certificate with this name: of one that begins with `*.` the node's name below it.
+pub(crate) fn server_name(certificate: &str, node: &str) -> String {
+    match certificate.strip_prefix("*.") {
         // A star stands for one label.
         Some(domain) => format!("{}.{domain}", node.replace('.', "-")),
-        None => name.to_owned(),
-    })
+        None => certificate.to_owned(),
+    }
 }
 
 fn read(file: &Path, flag: &str) -> Result<Vec<u8>> {

@@ -106,16 +106,15 @@ fn clients_are_asked_for_certificates_of_whoever_the_file_names() {
 fn peers_are_called_by_the_name_of_the_certificate() {
     let folder = TempDir::new();
     let files = files(&folder);
-    assert_eq!(server_name(&files, "node"), None);
+    assert_eq!(certificate_name(&files), None);
     for (name, expected) in [
         ("agent.obsflow.svc", "agent.obsflow.svc"),
         ("*.agents.example", "node-1-example-com.agents.example"),
     ] {
         let made = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
         fs::write(&files.certificate, made.cert.pem()).unwrap();
-        assert_eq!(
-            server_name(&files, "node-1.example.com").as_deref(),
-            Some(expected)
-        );
+        let certificate = certificate_name(&files).unwrap();
+        assert_eq!(certificate, name);
+        assert_eq!(server_name(&certificate, "node-1.example.com"), expected);
     }
 }

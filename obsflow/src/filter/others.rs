@@ -8,6 +8,7 @@ use regex::Regex;
 use super::error::{FilterError, Origin};
 use super::flow_filter::{any, http};
 use super::selector::Selector;
+use super::values::{MAX_NAME, glob};
 use crate::model::flow::{Flow, Foreign};
 
 /// See the module. As everywhere, an empty field matches everything.
@@ -92,14 +93,11 @@ impl NodeName {
         let (cluster, node) = value.split_once('/').unwrap_or(("default", value));
         let glob = |text: &str| {
             let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.*".contains(c);
-            if !text.chars().all(allowed) {
+            if text.len() > MAX_NAME || !text.chars().all(allowed) {
                 return Err(bad());
             }
-            let pattern = match text {
-                "" => "[^/]*".to_owned(),
-                text => text.replace('.', "[.]").replace('*', "[^/]*"),
-            };
-            Regex::new(&format!("(?i)^{pattern}$")).map_err(|_| bad())
+            let text = if text.is_empty() { "*" } else { text };
+            glob(text, "[^/]*").ok_or_else(bad)
         };
         if value.is_empty() || value == "/" {
             return Err(bad());

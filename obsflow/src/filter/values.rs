@@ -11,6 +11,8 @@ use crate::model::flow::{EventType, Layer4, Layer7, Record, TcpFlags, TrafficDir
 
 /// What a regular expression may take once it is compiled, and again while it is used.
 const REGEX_BYTES: usize = 256 << 10;
+/// Longest pattern of a name, in bytes: no name of DNS is longer.
+pub(super) const MAX_NAME: usize = 253;
 
 /// `[NAMESPACE/]PREFIX`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,13 +93,10 @@ impl Fqdn {
         let name = value.trim();
         let name = name.strip_suffix('.').unwrap_or(name);
         let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.*".contains(c);
-        if name.is_empty() || !name.chars().all(allowed) {
+        if name.is_empty() || name.len() > MAX_NAME || !name.chars().all(allowed) {
             return Err(bad());
         }
-        let pattern = name.replace('.', "[.]").replace('*', "[-a-z0-9_.]*");
-        Regex::new(&format!("(?i)^{pattern}$"))
-            .map(Self)
-            .map_err(|_| bad())
+        glob(name, "[-a-z0-9_.]*").map(Self).ok_or_else(bad)
     }
 
     /// Whether a name, written without its trailing dot, matches.
@@ -327,6 +326,16 @@ pub(super) fn ip(at: impl Into<Origin>, value: &str) -> Result<IpNet, FilterErro
             at,
             value: value.to_owned(),
         })
+}
+
+/// A pattern of letters, digits, `-`, `_` and `.`, in which `*` stands for any of what `any` matches.
+pub(super) fn glob(pattern: &str, any: &str) -> Option<Regex> {
+    let pattern = pattern.replace('.', "[.]").replace('*', any);
+    RegexBuilder::new(&format!("(?i)^{pattern}$"))
+        .size_limit(REGEX_BYTES)
+        .dfa_size_limit(REGEX_BYTES)
+        .build()
+        .ok()
 }
 
 pub(super) fn regex(at: impl Into<Origin>, value: &str) -> Result<Regex, FilterError> {

@@ -16,7 +16,7 @@ use tokio_rustls::TlsConnector;
 use tonic::transport::{Channel, Endpoint};
 
 use super::super::client::causes;
-use super::super::remote::Once;
+use super::super::once::Once;
 use crate::api::address::{Address, AddressError};
 
 /// What may be on its way at a time: many small messages.

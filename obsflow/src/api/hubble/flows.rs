@@ -11,7 +11,7 @@ use tonic::Status as Refusal;
 
 use super::mask::Mask;
 use super::message;
-use super::place::{Begin, Selection, TURN};
+use super::place::{Begin, Selection, Turn};
 use super::proto::observer::GetFlowsResponse;
 use super::proto::observer::get_flows_response::ResponseTypes;
 use crate::flow::FlowMaker;
@@ -106,7 +106,8 @@ enum Look {
 
 impl Flows {
     fn look(&mut self) -> Look {
-        for _ in 0..TURN {
+        let mut turn = Turn::new();
+        while !turn.is_over() {
             if let Extent::Kept { end, left } = self.extent
                 && (left == 0 || self.cursor.position() >= end)
             {

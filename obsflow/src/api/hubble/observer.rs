@@ -11,7 +11,7 @@ use tonic::{Request, Response, Status as Refusal};
 
 use super::flows::{Extent, Flows};
 use super::mask::Mask;
-use super::place::{Selection, TURN};
+use super::place::{Selection, Turn, readable};
 use super::proto::observer::observer_server::Observer as Service;
 use super::proto::observer::{
     GetAgentEventsRequest, GetAgentEventsResponse, GetDebugEventsRequest, GetDebugEventsResponse,
@@ -59,7 +59,7 @@ impl Observer {
             Some(mask) if !mask.paths.is_empty() => Some(mask),
             _ => experimental.and_then(|experimental| experimental.field_mask.as_ref()),
         };
-        let mask = Mask::new(mask).map_err(Refusal::invalid_argument)?;
+        let mask = Mask::new(mask).map_err(|error| Refusal::invalid_argument(readable(error)))?;
         let permit = Arc::clone(&self.readers).try_acquire_owned().map_err(|_| {
             Refusal::resource_exhausted(format!(
                 "{MAX_READERS} others read flows already, and more are not served; end one of them"
@@ -103,7 +103,7 @@ impl Observer {
         };
         let kept = self.history.store.kept();
         let mut cursor = self.history.store.cursor(kept.begin);
-        let mut looked = 0;
+        let mut turn = Turn::new();
         while cursor.position() < kept.end {
             match cursor.read() {
                 Next::Entry(seen) => {
@@ -120,9 +120,9 @@ impl Observer {
                 Next::Lost(_) => {}
                 Next::End => break,
             }
-            looked += 1;
-            if looked % TURN == 0 {
+            if turn.is_over() {
                 tokio::task::yield_now().await;
+                turn = Turn::new();
             }
         }
         found

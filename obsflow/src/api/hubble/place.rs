@@ -1,5 +1,7 @@
 //! Where in what is kept an answer begins and ends.
 
+use std::time::{Duration, Instant};
+
 use tonic::Status as Refusal;
 
 use super::proto::observer::GetFlowsRequest;
@@ -10,7 +12,36 @@ use crate::model::flow::{Body, Response};
 use crate::store::{Detail, History, Seen};
 
 /// Entries that are looked at before others get their turn.
-pub(super) const TURN: usize = 4_096;
+const TURN: usize = 4_096;
+/// How long they are looked at: what one takes depends on the filters.
+const TURN_TIME: Duration = Duration::from_millis(1);
+/// Entries between two looks at the clock.
+const STRIDE: usize = 16;
+
+/// What others have waited for meanwhile.
+#[derive(Debug)]
+pub(super) struct Turn {
+    began: Instant,
+    looked: usize,
+}
+
+impl Turn {
+    pub(super) fn new() -> Self {
+        Self {
+            began: Instant::now(),
+            looked: 0,
+        }
+    }
+
+    /// Whether it is over, after one more entry.
+    pub(super) fn is_over(&mut self) -> bool {
+        self.looked += 1;
+        self.looked >= TURN || self.looked.is_multiple_of(STRIDE) && self.began.elapsed() > TURN_TIME
+    }
+}
+
+/// Longest message of a refusal, in bytes.
+const MAX_MESSAGE: usize = 512;
 
 /// Which flows.
 #[derive(Clone, Debug)]
@@ -31,10 +62,19 @@ pub(super) struct Begin {
     pub(super) is_beyond: bool,
 }
 
+/// A message that quotes what it was sent, and may be as long: clients take no headers of that length.
+pub(super) fn readable(mut message: String) -> String {
+    if message.len() > MAX_MESSAGE {
+        message.truncate(message.floor_char_boundary(MAX_MESSAGE));
+        message.push('…');
+    }
+    message
+}
+
 impl Selection {
     pub(super) fn new(request: &GetFlowsRequest, history: &History) -> Result<Self, Refusal> {
         let filters = FilterSet::of_messages(&request.whitelist, &request.blacklist)
-            .map_err(|error| Refusal::invalid_argument(error.to_string()))?;
+            .map_err(|error| Refusal::invalid_argument(readable(error.to_string())))?;
         let clock = history.clock();
         let time = |name: &str, stamp: Option<prost_types::Timestamp>| {
             let Some(stamp) = stamp else { return Ok(None) };
@@ -55,15 +95,18 @@ impl Selection {
         self.since.is_none_or(|since| at >= since) && self.until.is_none_or(|until| at <= until)
     }
 
-    /// The flow of an entry, if it is wanted. What was lost always is.
+    /// The flow of an entry, if it is wanted. What was lost meanwhile always is.
     pub(super) fn take(&self, seen: &Seen, maker: &FlowMaker) -> Option<Response> {
+        if !self.is_in_time(seen.at) {
+            return None;
+        }
         if matches!(seen.detail, Detail::Lost(_)) {
             return Some(maker.make(&seen.observation()));
         }
         if matches!(seen.detail, Detail::TcpInfo(_)) && !self.socket_state {
             return None;
         }
-        if !self.is_in_time(seen.at) || !self.filters.may_match(seen) {
+        if !self.filters.may_match(seen) {
             return None;
         }
         let observation = seen.observation();
@@ -116,7 +159,7 @@ impl Selection {
             };
         }
         let mut cursor = history.store.cursor(kept.end);
-        let (mut found, mut looked) = (0, 0);
+        let (mut found, mut turn) = (0, Turn::new());
         for number in (kept.begin..kept.end).rev() {
             if cursor.get(number).is_some_and(|seen| self.counts(seen, maker)) {
                 found += 1;
@@ -127,9 +170,9 @@ impl Selection {
                     };
                 }
             }
-            looked += 1;
-            if looked % TURN == 0 {
+            if turn.is_over() {
                 tokio::task::yield_now().await;
+                turn = Turn::new();
             }
         }
         Begin {

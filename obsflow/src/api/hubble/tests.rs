@@ -348,6 +348,61 @@ async fn a_reader_that_fell_behind_is_told_how_many_it_missed() {
 }
 
 #[tokio::test]
+async fn what_the_kernel_lost_belongs_to_its_time() {
+    let mut recorder = recorder(100);
+    recorder.record(&attempt(1, 1));
+    for second in [2, 8] {
+        recorder.record(&Observation {
+            at: Mono(second * SECOND),
+            what: What::Lost { count: second },
+            ..attempt(0, second)
+        });
+    }
+    recorder.record(&attempt(9, 9));
+    recorder.publish();
+    let observer = observer(&recorder);
+    let since = GetFlowsRequest {
+        since: at(5),
+        ..GetFlowsRequest::default()
+    };
+    assert_eq!(
+        ask(&observer, since).await.unwrap(),
+        [Said::Lost(8), Said::Flow(9)]
+    );
+    let all = ask(&observer, GetFlowsRequest::default()).await.unwrap();
+    assert_eq!(all, [Said::Flow(1), Said::Lost(2), Said::Lost(8), Said::Flow(9)]);
+}
+
+/// Clients take no headers of any length, and a message is one.
+#[tokio::test]
+async fn what_is_long_is_not_said_back_whole() {
+    let recorder = kept(1, 10);
+    let observer = observer(&recorder);
+    let request = |filter| GetFlowsRequest {
+        whitelist: vec![filter],
+        ..GetFlowsRequest::default()
+    };
+    for filter in [
+        FlowFilter {
+            dns_query: vec![format!("({}", "ä".repeat(20_000))],
+            ..FlowFilter::default()
+        },
+        FlowFilter {
+            node_name: vec!["*".repeat(10_000)],
+            ..FlowFilter::default()
+        },
+        FlowFilter {
+            source_fqdn: vec!["*".repeat(10_000)],
+            ..FlowFilter::default()
+        },
+    ] {
+        let refusal = ask(&observer, request(filter)).await.unwrap_err();
+        assert_eq!(refusal.code(), Code::InvalidArgument);
+        assert!(refusal.message().len() < 600, "{}", refusal.message().len());
+    }
+}
+
+#[tokio::test]
 async fn what_makes_no_sense_is_an_invalid_argument() {
     let recorder = kept(1, 10);
     let observer = observer(&recorder);

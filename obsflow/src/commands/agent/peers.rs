@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::api::hubble::{Nodes, Peers, Place};
-use crate::api::{Address, Listener, TlsFiles, server_name};
+use crate::api::{Address, Listener, TlsFiles, certificate_name, server_name};
 use crate::model::Mono;
 use crate::model::cluster::Cluster;
 
@@ -123,9 +123,10 @@ impl PeerList {
         for (name, said) in &self.said {
             nodes.insert(Arc::clone(name), said.clone());
         }
-        if let Some(tls) = self.own.as_ref().and_then(|own| own.tls.as_ref()) {
+        let tls = self.own.as_ref().and_then(|own| own.tls.as_ref());
+        if let Some(certificate) = tls.and_then(certificate_name) {
             for (name, place) in &mut nodes {
-                place.server_name = server_name(tls, name);
+                place.server_name = Some(server_name(&certificate, name));
             }
         }
         nodes
