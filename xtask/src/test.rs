@@ -45,7 +45,7 @@ enum Name {
     Doctest,
     /// The scenarios, on this machine's kernel.
     Lab,
-    /// A quarter of a minute of each fuzz target; `cargo xtask fuzz` gives them more.
+    /// Ten seconds of each fuzz target; `cargo xtask fuzz` gives them more.
     Fuzz,
     /// The smoke scenario on other kernels.
     Vm,
@@ -66,7 +66,7 @@ impl Name {
             Self::Doctest => doctest(count),
             Self::Lab => lab(count),
             Self::Fuzz => fuzz::run(&fuzz::Arguments {
-                seconds: 15,
+                seconds: 10,
                 target: None,
             }),
             Self::Vm => vm::run(&vm::Arguments::default()),
