@@ -5,25 +5,47 @@ use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tonic::codegen::Service;
 use tonic::codegen::http::Uri;
+use tonic::transport::{Channel, Endpoint, Error};
+
+/// How often a silent server is asked whether it lives, and how long that may take.
+const PING: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(10));
+
+/// A channel over a stream, with `window` bytes that may be on their way at a time.
+///
+/// # Errors
+/// When the other end does not speak HTTP/2.
+pub(super) async fn channel<S>(stream: S, window: u32) -> Result<Channel, Error>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    Endpoint::from_static("http://server.invalid")
+        .initial_stream_window_size(window)
+        .initial_connection_window_size(window)
+        .http2_keep_alive_interval(PING.0)
+        .keep_alive_timeout(PING.1)
+        .connect_with_connector(Once::new(stream))
+        .await
+}
 
 /// How a stream broke.
 type Broke = Arc<OnceLock<(io::ErrorKind, String)>>;
 
 /// Gives its stream to the first who connects. Whoever comes later hears how the stream ended: the channel tells only that there
 /// is no other, and a server may refuse a client by TLS before the first request is on its way.
-pub(super) struct Once<S> {
+struct Once<S> {
     stream: Option<S>,
     broke: Broke,
 }
 
 impl<S> Once<S> {
     /// For this stream.
-    pub(super) fn new(stream: S) -> Self {
+    fn new(stream: S) -> Self {
         Self {
             stream: Some(stream),
             broke: Broke::default(),
@@ -55,7 +77,7 @@ impl<S> Service<Uri> for Once<S> {
 }
 
 /// A stream that remembers its first error.
-pub(super) struct Noting<S> {
+struct Noting<S> {
     stream: S,
     broke: Broke,
     /// What a write failed with, while what is left is read.

@@ -1,14 +1,12 @@
 //! Asks an agent over a stream that somebody else opened, such as a port-forward. Async, for who asks many at a time.
 
-use std::time::Duration;
-
 use tokio::io::{AsyncRead, AsyncWrite};
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 use tonic::{Code, Status as Refusal, Streaming};
 
 use super::client::{Reported, causes, reported};
 use super::convert::ConvertError;
-use super::once::Once;
+use super::once;
 use super::v1::diagnosis_client::DiagnosisClient;
 use super::v1::{self, GetReportRequest, WatchReportsRequest};
 
@@ -18,8 +16,6 @@ const MAX_REPORT: usize = 32 << 20;
 const WINDOW: u32 = 1 << 20;
 /// This obsflow.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
-/// How often a silent agent is asked whether it lives, and how long that may take.
-const PING: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(10));
 
 /// An agent's answer is of no use, or there is none.
 #[derive(Debug, thiserror::Error)]
@@ -70,12 +66,7 @@ impl Remote {
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let channel = Endpoint::from_static("http://agent.invalid")
-            .initial_stream_window_size(WINDOW)
-            .initial_connection_window_size(WINDOW)
-            .http2_keep_alive_interval(PING.0)
-            .keep_alive_timeout(PING.1)
-            .connect_with_connector(Once::new(stream))
+        let channel = once::channel(stream, WINDOW)
             .await
             .map_err(|error| RemoteError::NotAnAgent(causes(&error)))?;
         let calls = DiagnosisClient::new(channel).max_decoding_message_size(MAX_REPORT);

@@ -13,16 +13,14 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 
 use super::super::client::causes;
-use super::super::once::Once;
+use super::super::once;
 use crate::api::address::{Address, AddressError};
 
 /// What may be on its way at a time: many small messages.
 const WINDOW: u32 = 4 << 20;
-/// How often a silent server is asked whether it lives, and how long that may take.
-const PING: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(10));
 
 /// Where a server listens, and how it is to be asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -278,7 +276,7 @@ async fn connect(server: &ServerAddress) -> Result<Channel, DialError> {
             let stream = UnixStream::connect(path)
                 .await
                 .map_err(|error| not_connected(server, error))?;
-            speak(server, Once::new(stream)).await
+            speak(server, stream).await
         }
         Place::Tcp { host, port } => {
             let stream = TcpStream::connect((host.as_str(), *port))
@@ -287,7 +285,7 @@ async fn connect(server: &ServerAddress) -> Result<Channel, DialError> {
             // Requests are small, and whoever waits for an answer waits for them.
             let _ = stream.set_nodelay(true);
             let Some(tls) = &server.tls else {
-                return speak(server, Once::new(stream)).await;
+                return speak(server, stream).await;
             };
             let name = tls.server_name.as_deref().unwrap_or(host);
             let name =
@@ -297,12 +295,12 @@ async fn connect(server: &ServerAddress) -> Result<Channel, DialError> {
                 .connect(name, stream)
                 .await
                 .map_err(|error| no_tls(server, &error))?;
-            speak(server, Once::new(stream)).await
+            speak(server, stream).await
         }
     }
 }
 
-async fn speak<S>(server: &ServerAddress, once: Once<S>) -> Result<Channel, DialError>
+async fn speak<S>(server: &ServerAddress, stream: S) -> Result<Channel, DialError>
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
 {
@@ -310,12 +308,7 @@ where
         server: Box::new(server.clone()),
         reason: causes(error),
     };
-    Endpoint::from_static("http://server.invalid")
-        .initial_stream_window_size(WINDOW)
-        .initial_connection_window_size(WINDOW)
-        .http2_keep_alive_interval(PING.0)
-        .keep_alive_timeout(PING.1)
-        .connect_with_connector(once)
+    once::channel(stream, WINDOW)
         .await
         .map_err(|error| not_grpc(&error))
 }
