@@ -33,7 +33,7 @@ pub(crate) fn run() -> Result<()> {
     step("system packages", || apt::ensure(apt::BASE))?;
     step("Rust components", rust::ensure)?;
     step("bpf-linker", linker::ensure)?;
-    for tool in [tools::NEXTEST, tools::DENY, tools::FUZZ] {
+    for tool in [tools::NEXTEST, tools::DENY] {
         step(tool.name, || tools::ensure(&tool))?;
     }
     step("dependencies", fetch)?;

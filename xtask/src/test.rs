@@ -67,6 +67,7 @@ impl Name {
             Self::Lab => lab(count),
             Self::Fuzz => fuzz::run(&fuzz::Arguments {
                 seconds: 10,
+                profile: "dev".to_owned(),
                 target: None,
             }),
             Self::Vm => vm::run(&vm::Arguments::default()),

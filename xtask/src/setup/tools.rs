@@ -28,13 +28,6 @@ pub(crate) const DENY: Tool = Tool {
     arguments: &[],
 };
 
-/// Builds fuzz targets.
-pub(crate) const FUZZ: Tool = Tool {
-    name: "cargo-fuzz",
-    version: "0.13.2",
-    arguments: &[],
-};
-
 /// Installs a tool unless a version of it that is not older runs.
 ///
 /// # Errors
