@@ -1,7 +1,7 @@
 //! `cargo xtask build`: one static binary.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -54,6 +54,34 @@ fn link_plugin(binary: &Path) -> Result<PathBuf> {
 /// When it does not build, or is not static.
 pub(crate) fn release() -> Result<PathBuf> {
     release_for(Arch::Amd64)
+}
+
+/// A release build that goes on beside something else. Its last part, the link, keeps one processor busy for minutes.
+pub(crate) struct Ahead(Child);
+
+/// Begins the static release build. Its errors are told by whoever builds it afterwards.
+///
+/// # Errors
+/// When it cannot begin.
+pub(crate) fn ahead() -> Result<Ahead> {
+    let mut build = static_build(Arch::Amd64)?;
+    build.arg("--quiet").stderr(Stdio::null());
+    build.spawn().map(Ahead).context("cannot begin the release build")
+}
+
+impl Ahead {
+    /// Waits for its end, however that is.
+    pub(crate) fn wait(mut self) {
+        let _ = self.0.wait();
+    }
+}
+
+impl Drop for Ahead {
+    /// Nobody wants it any more, or it has ended.
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// Like [`release`], for an architecture.

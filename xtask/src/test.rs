@@ -83,9 +83,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let began = Instant::now();
     let mut count = Count::default();
     let mut took: Vec<(Name, Duration)> = Vec::new();
-    for stage in Name::value_variants() {
-        if !arguments.only.is_empty() && !arguments.only.contains(stage) {
-            continue;
+    let wanted = |stage: &Name| arguments.only.is_empty() || arguments.only.contains(stage);
+    let mut ahead = None;
+    for stage in Name::value_variants().iter().filter(|stage| wanted(stage)) {
+        match stage {
+            // What comes before it compiles for its own ends, and none of it makes use of all processors all the time.
+            Name::Clippy if wanted(&Name::Build) => ahead = Some(build::ahead()?),
+            Name::Build => ahead.take().into_iter().for_each(build::Ahead::wait),
+            _ => {}
         }
         let name = label(*stage);
         println!("== {name}");
