@@ -546,7 +546,9 @@ fn what_is_forbidden_is_missing_and_the_rest_goes_on() -> Result<()> {
     api.order(Order::Status(403, None).resource("deployments"));
     let client = Client::start(&api)?;
     let cluster = client.wait("the pods", |cluster| {
-        names(cluster).len() == 1 && away(cluster, "services").is_some() && away(cluster, "owners").is_some()
+        names(cluster).len() == 1
+            && away(cluster, "services").is_some()
+            && away(cluster, "deployments").is_some()
     })?;
     let error = away(&cluster, "services").unwrap_or_default();
     assert!(error.contains("cannot list resource \"services\""), "{error}");
@@ -556,6 +558,31 @@ fn what_is_forbidden_is_missing_and_the_rest_goes_on() -> Result<()> {
     assert_eq!(pod.owner, Some(owner("Deployment", "checkout")));
     // RBAC is not asked again all the time.
     assert_eq!(count(&api, "list", "services"), 1);
+    Ok(())
+}
+
+/// A node with a Deployment and a Job, and a rule for one of them: the other stays forbidden however often the first answers.
+#[test]
+fn owners_that_are_forbidden_are_told_by_their_kind() -> Result<()> {
+    let api = small()?;
+    let job = objects::pod("apps", "report", "kkkkk", "10.42.0.30")?;
+    api.apply(objects::owned_by(job, "batch/v1", "Job", "report-1"))?;
+    api.order(Order::Status(403, None).resource("jobs"));
+    api.order(
+        Order::Slow(Duration::from_millis(500))
+            .resource("replicasets")
+            .times(1),
+    );
+    let client = Client::start(&api)?;
+    let cluster = client.wait("both answers", |cluster| {
+        cluster.pods.iter().any(|pod| pod.owner.is_some()) && is_watching(cluster, "deployments")
+    })?;
+    let error = away(&cluster, "jobs").context("what answers last speaks for all")?;
+    assert!(error.contains("cannot get resource \"jobs\""), "{error}");
+    assert!(watch(&cluster, "owners").is_none(), "there is no such resource");
+    let objects = |name| watch(&cluster, name).map(|watch| watch.objects);
+    assert_eq!((objects("jobs"), objects("deployments")), (Some(1), Some(1)));
+    assert_eq!(objects("cronjobs"), None, "nobody asked");
     Ok(())
 }
 

@@ -84,12 +84,31 @@ impl Watches {
         }
     }
 
-    /// It follows.
-    pub(super) fn watching(&mut self, what: &'static What, objects: usize) {
+    /// It follows. Whether it did not before.
+    pub(super) fn watching(&mut self, what: &'static What, objects: usize) -> bool {
         let known = self.get(what);
-        known.state = WatchState::Watching;
+        let before = std::mem::replace(&mut known.state, WatchState::Watching);
         known.failure = None;
         known.objects = objects;
+        before != WatchState::Watching
+    }
+
+    /// Objects are asked for one by one, and there are so many to ask for by now: with none, what failed is over, unless it is
+    /// forbidden, which the next one would be as well. Whether that changed something.
+    pub(super) fn needed(&mut self, what: &'static What, objects: usize) -> bool {
+        let at = self.watches.iter().position(|known| known.what.name == what.name);
+        if objects == 0 && at.is_none() {
+            return false;
+        }
+        let known = self.get(what);
+        known.objects = objects;
+        let fails = known.failure.as_ref();
+        if objects > 0 || fails.is_none_or(|failure| failure.says == Says::Forbidden) {
+            return false;
+        }
+        known.failure = None;
+        known.state = WatchState::Watching;
+        true
     }
 
     /// How many objects there are by now.
@@ -261,13 +280,15 @@ fn line(says: &Says, whats: &[&'static What]) -> String {
     let without = without.join(", ");
     match says {
         Says::Forbidden => {
-            let rules: Vec<String> = whats
-                .iter()
-                .map(|what| {
-                    format!(
-                        "{{apiGroups: [{}], resources: [{}], verbs: [{}]}}",
-                        what.group, what.name, what.verbs
-                    )
+            let mut rules: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
+            for what in whats {
+                rules.entry((what.group, what.verbs)).or_default().push(what.name);
+            }
+            let rules: Vec<String> = rules
+                .into_iter()
+                .map(|((group, verbs), names)| {
+                    let names = names.join(", ");
+                    format!("{{apiGroups: [{group}], resources: [{names}], verbs: [{verbs}]}}")
                 })
                 .collect();
             format!(
@@ -280,5 +301,44 @@ fn line(says: &Says, whats: &[&'static What]) -> String {
             "Kubernetes API: {error}; what is known of {} stays in use, and obsflow tries again",
             names.join(", ")
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::kube::pods::PodWatch;
+    use crate::cluster::kube::resource::Resource as _;
+    use crate::cluster::kube::surroundings::NodeWatch;
+
+    #[test]
+    fn rules_that_are_missing_are_told_as_rbac_writes_them() {
+        let line = line(&Says::Forbidden, &[PodWatch::what(), NodeWatch::what()]);
+        assert!(
+            line.ends_with(
+                r#"a ClusterRole with {apiGroups: [""], resources: [pods, nodes], verbs: [list, watch]}"#
+            ),
+            "{line}"
+        );
+    }
+
+    #[test]
+    fn what_nobody_needs_any_more_does_not_fail_unless_it_is_forbidden() {
+        let what = PodWatch::what();
+        let error = |code| ApiError::Status {
+            code,
+            message: String::new(),
+            retry_after: None,
+            url: "http://x".to_owned(),
+        };
+        let mut watches = Watches::default();
+        assert!(!watches.needed(what, 0) && watches.shown().is_empty());
+        watches.needed(what, 1);
+        watches.away(what, &error(500));
+        assert!(!watches.needed(what, 2) && watches.fails());
+        assert!(watches.needed(what, 0) && !watches.fails());
+        watches.away(what, &error(403));
+        assert!(!watches.needed(what, 0) && watches.fails());
+        assert!(watches.watching(what, 1) && !watches.watching(what, 1));
     }
 }

@@ -28,8 +28,13 @@ const AT_ONCE: usize = 8;
 /// How often it is looked whether somebody is due.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// Without ReplicaSets and Jobs.
+const UNNAMED: &str = "what made a ReplicaSet or Job is told by their names only";
+/// Without those at the end of the chain.
+const UNREAD: &str = "injection that a workload's annotations ask for is not known";
+
 /// The kinds that are asked for.
-const KINDS: [Kind; 6] = [
+static KINDS: [Kind; 6] = [
     Kind::new("ReplicaSet", "apps", "replicasets", true),
     Kind::new("Job", "batch", "jobs", true),
     Kind::new("Deployment", "apps", "deployments", false),
@@ -38,42 +43,38 @@ const KINDS: [Kind; 6] = [
     Kind::new("CronJob", "batch", "cronjobs", false),
 ];
 
-const WHAT: What = What {
-    name: "owners",
-    group: "apps, batch",
-    verbs: "get",
-    without: "pods of a Deployment or CronJob are named by what their own names tell, and its annotations are not known",
-    path: "",
-    metadata: true,
-    page: 0,
-    cached: false,
-    most: usize::MAX,
-};
-
-/// A kind of object that runs pods.
+/// A kind of object that runs pods. Each may be forbidden, or away, without the others.
 #[derive(Debug)]
 struct Kind {
     kind: &'static str,
-    group: &'static str,
-    plural: &'static str,
     /// Whether something else usually runs it.
     owned: bool,
+    what: What,
 }
 
 impl Kind {
     const fn new(kind: &'static str, group: &'static str, plural: &'static str, owned: bool) -> Self {
         Self {
             kind,
-            group,
-            plural,
             owned,
+            what: What {
+                name: plural,
+                group,
+                verbs: "get",
+                without: if owned { UNNAMED } else { UNREAD },
+                path: "",
+                metadata: true,
+                page: 0,
+                cached: false,
+                most: usize::MAX,
+            },
         }
     }
 
     fn of(controller: &Controller) -> Option<&'static Self> {
         KINDS
             .iter()
-            .find(|kind| kind.kind == &*controller.owner.kind && kind.group == &*controller.group)
+            .find(|kind| kind.kind == &*controller.owner.kind && kind.what.group == &*controller.group)
     }
 }
 
@@ -154,6 +155,12 @@ impl Owners {
             .collect()
     }
 
+    /// How many of a kind there are.
+    fn count(&self, kind: &Kind) -> usize {
+        let is_of = |(_, controller): &&Key| Kind::of(controller).is_some_and(|of| of.kind == kind.kind);
+        self.known.keys().filter(is_of).count()
+    }
+
     fn due(&self, now: Instant) -> Option<Key> {
         let due = self
             .known
@@ -201,7 +208,8 @@ async fn ask(api: &Api, (namespace, controller): &Key) -> Result<wire::Bare, Api
     let Some(kind) = Kind::of(controller) else {
         return Ok(wire::Bare::default());
     };
-    let collection = format!("/apis/{}/v1/namespaces/{namespace}/{}", kind.group, kind.plural);
+    let What { group, name, .. } = kind.what;
+    let collection = format!("/apis/{group}/v1/namespaces/{namespace}/{name}");
     api.metadata(&collection, &controller.owner.name).await
 }
 
@@ -260,13 +268,16 @@ fn reconcile(state: &mut State) {
         }
     }
     if changed {
-        let count = state.owners.known.len();
-        state.watches.count(&WHAT, count);
+        for kind in &KINDS {
+            let count = state.owners.count(kind);
+            state.dirty.watches |= state.watches.needed(&kind.what, count);
+        }
         state.dirty.surroundings = true;
     }
 }
 
 fn learn(state: &mut State, key: &Key, answer: Result<wire::Bare, ApiError>) {
+    let Some(kind) = Kind::of(&key.1) else { return };
     let found = match answer {
         Ok(object) => Some(Answer {
             parent: object
@@ -281,7 +292,7 @@ fn learn(state: &mut State, key: &Key, answer: Result<wire::Bare, ApiError>) {
         // It was deleted, its pods go with it.
         Err(error) if error.is_absent() => None,
         Err(error) => {
-            state.watches.away(&WHAT, &error);
+            state.watches.away(&kind.what, &error);
             state.dirty.watches = true;
             if let Some(known) = state.owners.known.get_mut(key) {
                 known.busy = false;
@@ -290,8 +301,8 @@ fn learn(state: &mut State, key: &Key, answer: Result<wire::Bare, ApiError>) {
             return;
         }
     };
-    let count = state.owners.known.len();
-    state.watches.watching(&WHAT, count);
+    let count = state.owners.count(kind);
+    state.dirty.watches |= state.watches.watching(&kind.what, count);
     let Some(known) = state.owners.known.get_mut(key) else {
         return;
     };
