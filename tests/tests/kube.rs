@@ -495,6 +495,29 @@ fn a_version_that_is_too_old_begins_a_new_list() -> Result<()> {
     Ok(())
 }
 
+/// Whatever a server has against a version, it is not asked for it for ever; one that is busy is not asked for a list.
+#[test]
+fn a_watch_that_fails_each_time_begins_a_new_list() -> Result<()> {
+    let cases = [(400, 3, 2), (503, 4, 1)];
+    let scenes = cases.map(|(code, times, lists)| {
+        let api = small()?;
+        api.order(
+            Order::Status(code, None)
+                .verb("watch")
+                .resource("pods")
+                .times(times),
+        );
+        let client = Client::start(&api)?;
+        anyhow::Ok((api, client, lists))
+    });
+    for scene in scenes {
+        let (api, client, lists) = scene?;
+        client.settled()?;
+        assert_eq!(count(&api, "list", "pods"), lists);
+    }
+    Ok(())
+}
+
 #[test]
 fn a_bookmark_is_where_the_next_watch_begins() -> Result<()> {
     let api = small()?;

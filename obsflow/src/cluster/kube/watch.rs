@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use foldhash::fast::RandomState;
 use kube::core::WatchEvent;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::super::board::{Board, State};
 use super::access::Api;
@@ -16,8 +16,13 @@ use super::resource::Resource;
 /// The shortest time for which a watch is asked for; up to half as much more is added, so that an API server that was away
 /// does not see all watches end at once ever after.
 const WATCH: Duration = Duration::from_secs(200);
-/// A watch that said nothing and did not end this long after it should have is dead.
+/// A watch that did not end this long after it should have is dead, whatever it says.
 const LATE: Duration = Duration::from_secs(5);
+/// A watch that says nothing for so long is dead, where bookmarks come: an API server sends one a minute
+/// (`defaultBookmarkFrequency` of `k8s.io/apiserver/pkg/storage/cacher`).
+const SILENT: Duration = Duration::from_secs(150);
+/// A watch that fails so often in a row where it is to begin may fail because of that: everything is listed again.
+const STUCK: u32 = 3;
 /// Waiting before the next try begins with this ...
 const FIRST: Duration = Duration::from_millis(500);
 /// ... and ends with this.
@@ -41,11 +46,14 @@ pub(super) async fn follow<R: Resource>(api: &Rc<Api>, board: &Rc<Board>) {
     let mut wait = Wait::default();
     let mut version: Option<String> = None;
     let mut round = 0;
+    let mut stuck = 0;
+    let mut marked = false;
     loop {
         let from = match version.take() {
             Some(version) => version,
             None => {
                 round += 1;
+                stuck = 0;
                 match list::<R>(api, board, round).await {
                     Ok(version) => version,
                     Err(error) => {
@@ -68,7 +76,8 @@ pub(super) async fn follow<R: Resource>(api: &Rc<Api>, board: &Rc<Board>) {
             Err(error) => {
                 failed::<R>(board, &error);
                 wait.after(&error).await;
-                version = Some(from);
+                stuck += u32::from(is_of_the_version(&error));
+                version = (stuck < STUCK).then_some(from);
                 continue;
             }
         };
@@ -77,11 +86,15 @@ pub(super) async fn follow<R: Resource>(api: &Rc<Api>, board: &Rc<Board>) {
             state.watches.watching(what, count);
             state.dirty.watches = true;
         });
-        let began = Instant::now();
-        let mut at = from;
-        let end = run::<R>(&mut events, board, &mut at, round, asked).await;
+        let mut life = Life::new(asked, marked);
+        let mut at = from.clone();
+        let end = run::<R>(&mut events, board, &mut at, round, &mut life).await;
         drop(events);
-        let lasted = began.elapsed();
+        let lasted = life.began.elapsed();
+        marked = life.marked;
+        if at != from || matches!(end, End::Closed) {
+            stuck = 0;
+        }
         match end {
             End::Closed => {
                 version = Some(at);
@@ -98,14 +111,61 @@ pub(super) async fn follow<R: Resource>(api: &Rc<Api>, board: &Rc<Board>) {
                 wait.unless_long(lasted).await;
             }
             End::Failed(error) => {
+                stuck += u32::from(is_of_the_version(&error));
                 // What ends with an error, and was understood until then, is taken up where it was.
-                version = (!matches!(error, ApiError::Garbage { .. })).then_some(at);
+                let listed = matches!(error, ApiError::Garbage { .. }) || stuck >= STUCK;
+                version = (!listed).then_some(at);
                 restarted::<R>(board);
                 failed::<R>(board, &error);
                 wait.after(&error).await;
             }
         }
     }
+}
+
+/// Until when a watch is taken for alive.
+#[derive(Debug)]
+struct Life {
+    began: Instant,
+    /// When it should have ended by itself.
+    over: Instant,
+    /// When it said something last.
+    heard: Instant,
+    /// Whether bookmarks come, in this watch or one before.
+    marked: bool,
+}
+
+impl Life {
+    /// Of a watch that begins now, and was asked for so long.
+    fn new(asked: Duration, marked: bool) -> Self {
+        let began = Instant::now();
+        Self {
+            began,
+            over: began + asked + LATE,
+            heard: began,
+            marked,
+        }
+    }
+
+    /// It said something.
+    fn said(&mut self, is_bookmark: bool) {
+        self.heard = Instant::now();
+        self.marked |= is_bookmark;
+    }
+
+    /// The moment to wait for, and no longer.
+    fn end(&self) -> Instant {
+        match self.marked {
+            true => self.over.min(self.heard + SILENT),
+            false => self.over,
+        }
+    }
+}
+
+/// Whether what a watch failed with may be about the version it was to begin with: neither about who asks, nor about a server
+/// that is away or busy, which would only be busier with a list.
+fn is_of_the_version(error: &ApiError) -> bool {
+    matches!(error, ApiError::Status { code, .. } if !matches!(code, 401 | 403 | 408 | 429 | 502..=504))
 }
 
 /// Everything there is. The version of the list.
@@ -163,16 +223,17 @@ async fn run<R: Resource>(
     board: &Board,
     version: &mut String,
     round: u32,
-    asked: Duration,
+    life: &mut Life,
 ) -> End {
     let mut turn = 0;
     loop {
-        let event = match timeout(asked + LATE, events.next::<R::Object>()).await {
+        let event = match timeout_at(life.end(), events.next::<R::Object>()).await {
             // A connection that broke without a word.
             Err(_) | Ok(Ok(None)) => return End::Closed,
             Ok(Ok(Some(event))) => event,
             Ok(Err(error)) => return End::Failed(error),
         };
+        life.said(matches!(event, WatchEvent::Bookmark(_)));
         match event {
             WatchEvent::Added(object) | WatchEvent::Modified(object) => {
                 keep(version, R::version(&object));
@@ -299,6 +360,38 @@ mod tests {
             retry_after: retry_after.map(Duration::from_secs),
             url: "http://x".to_owned(),
         }
+    }
+
+    #[test]
+    fn a_watch_is_dead_when_it_should_have_ended_or_says_nothing_where_bookmarks_come() {
+        let asked = Duration::from_secs(290);
+        let mut life = Life::new(asked, false);
+        let over = life.began + asked + LATE;
+        assert_eq!(life.end(), over);
+        // What it says does not make its life longer.
+        life.heard += asked;
+        life.said(false);
+        assert_eq!(life.end(), over);
+        life.said(true);
+        assert_eq!(life.end(), life.heard + SILENT);
+        // The next one is known to have them.
+        let mut next = Life::new(asked, life.marked);
+        assert_eq!(next.end(), next.began + SILENT);
+        next.heard += asked;
+        assert_eq!(next.end(), next.over);
+    }
+
+    #[test]
+    fn a_list_does_not_help_a_server_that_is_away() {
+        for code in [400, 404, 410, 500] {
+            assert!(is_of_the_version(&status(code, None)), "{code}");
+        }
+        for code in [401, 403, 429, 502, 503, 504] {
+            assert!(!is_of_the_version(&status(code, None)), "{code}");
+        }
+        let url = "http://x".to_owned();
+        let waited = FIRST;
+        assert!(!is_of_the_version(&ApiError::Slow { url, waited }));
     }
 
     #[test]
