@@ -219,6 +219,26 @@ fn a_run_after_another_writes_no_second_event() -> Result<()> {
     Ok(())
 }
 
+/// obsflow is started again, and it comes again: the series goes on where it was.
+#[test]
+fn a_run_after_another_counts_on() -> Result<()> {
+    let mut scene = Scene::new()?;
+    let refused = export(VerdictId::Refused);
+    scene.turn(0, &refused, true);
+    scene.turn(10, &refused, false);
+    scene.turn(700, &refused, true);
+    assert_eq!(scene.dealt_with(2)?[0]["series"]["count"], 2);
+    scene.again()?;
+    scene.turn(2000, &refused, true);
+    scene.dealt_with(1)?;
+    scene.turn(2010, &refused, false);
+    scene.turn(2700, &refused, true);
+    let events = scene.dealt_with(2)?;
+    assert_eq!(events.len(), 1, "{events:#?}");
+    assert_eq!(events[0]["series"]["count"], 3, "{events:#?}");
+    Ok(())
+}
+
 /// The server forgot it: what comes again is written whole.
 #[test]
 fn an_event_that_expired_is_written_again() -> Result<()> {
@@ -270,6 +290,31 @@ fn an_api_server_that_is_away_gets_it_later() -> Result<()> {
     })?;
     scene.turn(0, &export(VerdictId::Refused), true);
     assert_eq!(scene.dealt_with(1)?.len(), 1);
+    assert_eq!(scene.events.counts().failed, 0);
+    Ok(())
+}
+
+/// A webhook fails for one namespace: others do not wait for it, and its own are written when it works.
+#[test]
+fn a_namespace_that_takes_none_holds_up_no_other() -> Result<()> {
+    let mut scene = Scene::with(|api| {
+        api.order(Order::Status(500, None).resource("events").namespace("broken"));
+    })?;
+    scene.api.apply(objects::namespace("broken")?)?;
+    for pod in 0..3 {
+        let mut refused = export(VerdictId::Refused);
+        let workload = Arc::make_mut(&mut refused.workload);
+        workload.namespace = Some("broken".into());
+        workload.pod_uid = Some(format!("uid-{pod}").into());
+        workload.pod = Some(format!("pod-{pod}").into());
+        scene.turn(pod, &refused, true);
+    }
+    scene.turn(4, &export(VerdictId::Refused), true);
+    let events = scene.dealt_with(1)?;
+    assert_eq!(events.len(), 1);
+    assert_eq!(events[0]["metadata"]["namespace"], "apps");
+    scene.api.behave();
+    assert_eq!(scene.dealt_with(4)?.len(), 4);
     assert_eq!(scene.events.counts().failed, 0);
     Ok(())
 }

@@ -6,6 +6,7 @@
 mod book;
 mod order;
 mod send;
+mod waiting;
 mod words;
 
 use std::sync::Arc;

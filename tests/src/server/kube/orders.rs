@@ -47,6 +47,7 @@ pub struct Standing {
     order: Order,
     verb: Option<&'static str>,
     resource: Option<&'static str>,
+    namespace: Option<&'static str>,
     times: Option<u32>,
 }
 
@@ -58,6 +59,7 @@ impl Order {
             order: self,
             verb: None,
             resource: None,
+            namespace: None,
             times: None,
         }
     }
@@ -90,6 +92,13 @@ impl Standing {
         self
     }
 
+    /// For what is in this namespace only.
+    #[must_use]
+    pub fn namespace(mut self, namespace: &'static str) -> Self {
+        self.namespace = Some(namespace);
+        self
+    }
+
     /// So often only.
     #[must_use]
     pub fn times(mut self, times: u32) -> Self {
@@ -98,8 +107,10 @@ impl Standing {
     }
 
     fn is_for(&self, request: &Request) -> bool {
+        let is_in = |namespace| request.path.contains(&format!("/namespaces/{namespace}/"));
         self.verb.is_none_or(|verb| verb == request.verb)
             && self.resource.is_none_or(|resource| resource == request.resource)
+            && self.namespace.is_none_or(is_in)
             && self.times != Some(0)
     }
 }
