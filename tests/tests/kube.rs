@@ -295,6 +295,24 @@ fn what_changes_is_followed() -> Result<()> {
     Ok(())
 }
 
+/// A Job's pod stays in the API for days, its address does not wait for that.
+#[test]
+fn the_address_of_a_pod_that_ended_is_somebody_elses() -> Result<()> {
+    let api = small()?;
+    let job = objects::pod("batch", "report", "kkkkk", "10.42.1.9")?;
+    api.apply(objects::with(job.clone(), "/status/phase", json!("Succeeded")))?;
+    let client = Client::start(&api)?;
+    let cluster = client.settled()?;
+    let uid = job["metadata"]["uid"].as_str().context("no uid")?;
+    assert!(cluster.pods.get(uid).context("it is not known at all")?.ended);
+    assert!(cluster.pod_at("10.42.1.9".parse()?).is_none());
+    let Some(Destination::Pod { name, .. }) = cluster.destination("10.42.1.9".parse()?) else {
+        anyhow::bail!("{:?}", cluster.destination("10.42.1.9".parse()?));
+    };
+    assert_eq!(&*name, "otel-collector-6b8c7d9f4-q8w2z");
+    Ok(())
+}
+
 #[test]
 fn injection_is_seen_on_pod_namespace_and_owner() -> Result<()> {
     let api = small()?;

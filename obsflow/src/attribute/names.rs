@@ -105,7 +105,7 @@ impl ClusterNames {
         if let Some(known) = self.by_address.get(&ip) {
             return known.clone();
         }
-        let found = self.latest.pods.at(ip).map(|pod| {
+        let found = self.latest.pod_at(ip).map(|pod| {
             let mut workload = Workload {
                 kind: WorkloadKind::Pod,
                 pod_uid: Some(Arc::clone(&pod.uid)),

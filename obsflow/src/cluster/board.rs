@@ -157,9 +157,12 @@ pub(super) async fn publish(board: Rc<Board>) {
     let mut next = Instant::now();
     let mut addresses = next;
     loop {
+        // A node may be quiet for hours: that a pod is to be forgotten is a change as well.
+        let end = board.state.borrow().pods.next_end();
         tokio::select! {
             () = board.changed.notified() => {}
             () = sleep_until(addresses), if board.waits_for_addresses() => {}
+            () = sleep_until(end.unwrap_or(next)), if end.is_some() => board.with(|state| state.dirty.pods = true),
             () = sleep(RETIRED), if !board.retired.borrow().is_empty() => {
                 board.release();
                 continue;
@@ -181,7 +184,11 @@ pub(super) async fn publish(board: Rc<Board>) {
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::timeout;
+
+    use super::super::kube::pods::LINGER;
     use super::*;
+    use crate::model::cluster::Pod;
 
     #[test]
     fn a_snapshot_in_use_is_kept_until_it_is_not() {
@@ -200,6 +207,26 @@ mod tests {
         assert!(!board.release());
         board.publish(true);
         assert!(!latest.has_changed().unwrap(), "nothing was dirty");
+    }
+
+    #[tokio::test]
+    async fn a_pod_that_was_deleted_is_forgotten_when_nothing_else_happens() {
+        let (publisher, mut latest) = watch::channel(Arc::new(Cluster::default()));
+        let board = Rc::new(Board::new(publisher));
+        let ago = LINGER - Duration::from_millis(20);
+        board
+            .state
+            .borrow_mut()
+            .pods
+            .linger(Pod::default(), Instant::now() - ago);
+        let seen = async {
+            latest.changed().await.unwrap();
+            assert!(latest.borrow_and_update().pods.is_empty());
+        };
+        tokio::select! {
+            () = publish(board) => {}
+            seen = timeout(Duration::from_secs(40), seen) => seen.unwrap(),
+        }
     }
 
     #[test]

@@ -34,7 +34,8 @@ pub struct Pod {
     pub name: Arc<str>,
     /// Node that it runs on.
     pub node: Option<Arc<str>>,
-    /// Its addresses: none before it has its network, the node's when it has no network of its own.
+    /// Its addresses: none before it has its network and after its containers have all ended, the node's when it has no
+    /// network of its own.
     pub ips: Vec<IpAddr>,
     /// Whether it has no network of its own.
     pub host_network: bool,
@@ -239,6 +240,14 @@ pub struct Cluster {
     pub watches: Vec<Watch>,
 }
 
+impl Endpoint {
+    /// Whether it is a pod, and not this one.
+    fn is_of_another(&self, pod: &Pod) -> bool {
+        let of = self.pod.as_ref();
+        of.is_some_and(|name| (&self.namespace, name) != (&pod.namespace, &pod.name))
+    }
+}
+
 impl Pods {
     /// Indexes pods. Of two with the same address the one that has not ended is found, else the younger.
     #[must_use]
@@ -332,12 +341,14 @@ impl Cluster {
             });
         }
         let endpoint = self.addresses.endpoints.get(&ip);
-        if let Some(pod) = self.pods.at(ip) {
+        if let Some(pod) = self.pod_at(ip) {
             return Some(Destination::Pod {
                 namespace: Arc::clone(&pod.namespace),
                 name: Arc::clone(&pod.name),
                 owner: pod.owner.clone(),
-                service: endpoint.map(|endpoint| Arc::clone(&endpoint.service)),
+                service: endpoint
+                    .filter(|endpoint| !endpoint.is_of_another(pod))
+                    .map(|endpoint| Arc::clone(&endpoint.service)),
             });
         }
         if let Some(name) = self.surroundings.nodes.get(&ip) {
@@ -357,6 +368,15 @@ impl Cluster {
                 name: Arc::clone(&endpoint.service),
             },
         })
+    }
+
+    /// The pod of this node with this address. One that has ended gives way to a pod, of any node, that a Service has under
+    /// the address by now.
+    #[must_use]
+    pub fn pod_at(&self, ip: IpAddr) -> Option<&Arc<Pod>> {
+        let endpoint = self.addresses.endpoints.get(&ip);
+        let is_given_again = |pod: &Pod| pod.ended && endpoint.is_some_and(|it| it.is_of_another(pod));
+        self.pods.at(ip).filter(|pod| !is_given_again(pod))
     }
 
     /// A Service by name.
@@ -398,6 +418,40 @@ mod tests {
             assert_eq!(&*pods.at("10.0.0.7".parse().unwrap()).unwrap().name, "new");
             assert_eq!(pods.len(), 2);
         }
+    }
+
+    #[test]
+    fn an_address_that_was_given_to_a_pod_of_another_node_is_that_pods() {
+        let ip = "10.0.0.7".parse().unwrap();
+        let told = |cluster: &Cluster| match cluster.destination(ip) {
+            Some(Destination::Pod {
+                namespace,
+                name,
+                service,
+                ..
+            }) => format!("{namespace}/{name} behind {}", service.unwrap_or("?".into())),
+            other => format!("{other:?}"),
+        };
+        let mut job = pod("job", "10.0.0.7");
+        let mut cluster = Cluster::default();
+        Arc::make_mut(&mut cluster.addresses).endpoints.insert(
+            ip,
+            Endpoint {
+                namespace: "obs".into(),
+                pod: Some("otel-1".into()),
+                service: "otel".into(),
+            },
+        );
+        // It runs: what EndpointSlices say of its address is old, and is not mixed with what it is.
+        cluster.pods = Arc::new(Pods::new([Arc::new(job.clone())]));
+        assert_eq!(told(&cluster), "shop/job behind ?");
+        job.ended = true;
+        cluster.pods = Arc::new(Pods::new([Arc::new(job)]));
+        assert_eq!(told(&cluster), "obs/otel-1 behind otel");
+        assert!(cluster.pod_at(ip).is_none(), "nor is it where packets come from");
+        // Until then it is known by its address.
+        Arc::make_mut(&mut cluster.addresses).endpoints.clear();
+        assert_eq!(told(&cluster), "shop/job behind ?");
     }
 
     #[test]

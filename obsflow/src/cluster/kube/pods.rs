@@ -16,7 +16,7 @@ use super::{injection, wire};
 use crate::model::cluster::{Container, ContainerRole, Inject, Injection, Pod, Table};
 
 /// How long a pod that was deleted is still known: its last connections end after it.
-const LINGER: Duration = Duration::from_secs(60);
+pub(crate) const LINGER: Duration = Duration::from_secs(60);
 /// Deleted pods known at the most.
 const MAX_LINGERING: usize = 1024;
 
@@ -39,17 +39,18 @@ struct Known {
 impl PodStore {
     /// Every pod, those that were deleted a moment ago among them.
     pub(crate) fn all(&mut self) -> Vec<Arc<Pod>> {
-        while self
-            .lingering
-            .front()
-            .is_some_and(|(since, _)| since.elapsed() > LINGER)
-        {
+        while self.next_end().is_some_and(|end| end <= Instant::now()) {
             self.lingering.pop_front();
         }
         // A pod that is there again, under the same UID, is the one that counts: it comes last.
         let gone = self.lingering.iter().map(|(_, pod)| Arc::clone(pod));
         gone.chain(self.pods.values().map(|known| Arc::clone(&known.pod)))
             .collect()
+    }
+
+    /// When the next of those that were deleted is to be forgotten.
+    pub(crate) fn next_end(&self) -> Option<Instant> {
+        self.lingering.front().map(|(since, _)| *since + LINGER)
     }
 
     /// What runs them.
@@ -86,11 +87,16 @@ impl PodStore {
             ended: true,
             ..Pod::clone(&known.pod)
         };
-        self.lingering.push_back((Instant::now(), Arc::new(pod)));
+        self.linger(pod, Instant::now());
+        true
+    }
+
+    /// Keeps one that was deleted then.
+    pub(crate) fn linger(&mut self, pod: Pod, since: Instant) {
+        self.lingering.push_back((since, Arc::new(pod)));
         if self.lingering.len() > MAX_LINGERING {
             self.lingering.pop_front();
         }
-        true
     }
 }
 
@@ -187,9 +193,14 @@ impl Resource for PodWatch {
 /// A pod as it is known to everybody else.
 fn pod(from: &wire::Pod, names: &mut Names) -> Pod {
     let (meta, spec, status) = (&from.metadata, &from.spec, &from.status);
+    let ended = matches!(&*status.phase, "Succeeded" | "Failed");
     let mut ips: Vec<IpAddr> = wire::ips(status.pod_ips.iter().map(|ip| &*ip.ip)).collect();
     if ips.is_empty() {
         ips.extend(wire::ips([&*status.pod_ip]));
+    }
+    if ended {
+        // The object stays for days with the address, which somebody else has by then.
+        ips.clear();
     }
     let uid = meta.annotations.config_hash.as_deref().unwrap_or(&meta.uid);
     let mut containers = Vec::new();
@@ -238,7 +249,7 @@ fn pod(from: &wire::Pod, names: &mut Names) -> Pod {
         host_network: spec.host_network,
         owner: None,
         created,
-        ended: matches!(&*status.phase, "Succeeded" | "Failed"),
+        ended,
         containers,
         injection: Injection {
             asked: asked(meta, names),
@@ -270,4 +281,25 @@ pub(super) fn asked(meta: &wire::Meta, names: &mut Names) -> Vec<Inject> {
         .collect();
     asked.sort_by(|a, b| a.language.cmp(&b.language));
     asked
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A pod that was deleted so long ago.
+    fn deleted(ago: Duration) -> PodStore {
+        let mut store = PodStore::default();
+        store.linger(Pod::default(), Instant::now() - ago);
+        store
+    }
+
+    #[test]
+    fn a_pod_that_was_deleted_is_known_for_a_minute() {
+        let mut store = deleted(LINGER / 2);
+        assert_eq!(store.all().len(), 1);
+        assert!(store.next_end().is_some_and(|end| end > Instant::now()));
+        let mut store = deleted(LINGER);
+        assert_eq!((store.all().len(), store.next_end()), (0, None));
+    }
 }
