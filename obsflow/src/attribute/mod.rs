@@ -131,11 +131,25 @@ enum State {
         cluster: u64,
         /// Names that log folders had told by then; `None` when nothing is missing that they could tell.
         logs: Option<u64>,
+        /// What they said of the container's name.
+        folder: Folder,
     },
     /// The root cgroup: on a v1-only host every socket is in it.
     Root,
     /// Could not be found; asked again after this moment.
     Unknown(Mono),
+}
+
+/// What a pod's log folder said of the name of one of its containers. It is asked once: a container's folder is there before
+/// the container is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Folder {
+    /// Not asked.
+    Unasked,
+    /// Asked in vain, or somebody else knows better.
+    Silent,
+    /// The name that it has.
+    Told,
 }
 
 impl Attributor {
@@ -291,12 +305,13 @@ impl Attributor {
     /// The workload at `path`, and what may still be missing of its names.
     fn identify(&mut self, path: &str, now: Mono) -> (Workload, State) {
         let mut workload = cgroup_path::parse(path);
-        let state = self.name(&mut workload, now, true);
+        let state = self.name(&mut workload, now, None);
         (workload, state)
     }
 
     /// Fills in names: the cluster's, else those of log folders. What is known already stays where neither knows better.
-    fn name(&mut self, workload: &mut Workload, now: Mono, new: bool) -> State {
+    /// `before` is what its log folder said of its container, when it is not new.
+    fn name(&mut self, workload: &mut Workload, now: Mono, before: Option<Folder>) -> State {
         if workload.pod_uid.is_none() && workload.container_id.is_none() {
             return State::Settled;
         }
@@ -308,7 +323,7 @@ impl Attributor {
                 self.pods.note(workload);
             }
         } else if !was_named && let Some(uid) = workload.pod_uid.clone() {
-            match self.pods.find(&uid, now, new) {
+            match self.pods.find(&uid, now, before.is_none()) {
                 Some(name) => {
                     workload.namespace = Some(Arc::clone(&name.namespace));
                     workload.pod = Some(Arc::clone(&name.pod));
@@ -316,19 +331,45 @@ impl Attributor {
                 None => logs = Some(self.pods.generation),
             }
         }
-        if workload.container.is_none()
-            && workload.container_id.is_some()
-            && let Some(uid) = &workload.pod_uid
-        {
-            workload.container = self.pods.only_container(uid);
+        let folder = self.folder(workload, before.unwrap_or(Folder::Unasked));
+        State::Named {
+            cluster,
+            logs,
+            folder,
         }
-        State::Named { cluster, logs }
+    }
+
+    /// Takes a container's name from the pod's log folder where the cluster does not tell whose ids are whose.
+    fn folder(&self, workload: &mut Workload, before: Folder) -> Folder {
+        let (Some(uid), Some(id)) = (&workload.pod_uid, &workload.container_id) else {
+            return Folder::Silent;
+        };
+        match self.names.has(uid, id) {
+            Some(true) => return Folder::Silent,
+            Some(false) => {
+                // None of the pod's containers, but its sandbox: the folder spoke of another one.
+                if before == Folder::Told {
+                    workload.container = None;
+                    return Folder::Silent;
+                }
+                return before;
+            }
+            None => {}
+        }
+        if before != Folder::Unasked || workload.container.is_some() || !self.pods.has_folder(uid) {
+            return before;
+        }
+        workload.container = self.pods.only_container(uid);
+        match workload.container {
+            Some(_) => Folder::Told,
+            None => Folder::Silent,
+        }
     }
 
     /// Whether looking again may tell more.
     fn is_due(&self, state: State, now: Mono) -> bool {
         match state {
-            State::Named { cluster, logs } => {
+            State::Named { cluster, logs, .. } => {
                 cluster != self.names.generation
                     || logs.is_some_and(|logs| logs != self.pods.generation || self.pods.due(now))
             }
@@ -338,9 +379,15 @@ impl Attributor {
 
     /// Names a cgroup's workload again.
     fn rename(&mut self, cgroup: u64, now: Mono) -> Option<Arc<Workload>> {
-        let known = Arc::clone(&self.cgroups.get(&cgroup)?.workload);
+        let entry = self.cgroups.get(&cgroup)?;
+        let known = Arc::clone(&entry.workload);
+        let folder = match entry.state {
+            // What is over keeps its name: the ids that are known now are those of the next one.
+            State::Named { folder, .. } if !entry.gone => folder,
+            _ => Folder::Silent,
+        };
         let mut workload = Workload::clone(&known);
-        let state = self.name(&mut workload, now, false);
+        let state = self.name(&mut workload, now, Some(folder));
         let entry = self.cgroups.get_mut(&cgroup)?;
         entry.state = state;
         if workload != *known {

@@ -95,6 +95,17 @@ impl ClusterNames {
         true
     }
 
+    /// Whether a pod has a container with this id; `None` while not all of its containers are known by theirs.
+    pub(super) fn has(&self, uid: &str, id: &str) -> Option<bool> {
+        let pods = &self.latest.pods;
+        if pods.of_container(id).is_some() {
+            return Some(true);
+        }
+        let containers = &pods.get(uid)?.containers;
+        let are_known = !containers.is_empty() && containers.iter().all(|container| container.id.is_some());
+        are_known.then_some(false)
+    }
+
     /// The pod with an address, as a workload. Best effort: whose the socket is within the pod is not known, so it has a
     /// container only where the pod has no other.
     pub(super) fn at(&mut self, ip: IpAddr) -> Option<Arc<Workload>> {

@@ -133,6 +133,66 @@ fn the_cluster_knows_better_than_log_folders() {
     assert_eq!(told(&after), "shop/web-0/app of ?");
 }
 
+/// An agent that is started on a node with pods hears of them before the API answers.
+#[test]
+fn a_sandbox_has_no_containers_name_once_it_is_known_to_be_none() {
+    let logs = TempDir::new();
+    std::fs::create_dir_all(logs.path().join(format!("shop_web-0_{UID}/app"))).unwrap();
+    let source = Source::default();
+    let (attributor, _) = live(&logs);
+    let mut attributor = attributor.with_names(Box::new(source.clone()));
+    let [sandbox, app] = [(7, OTHER), (8, ID)].map(|(cgroup_id, id)| {
+        let path = format!("{POD}/cri-containerd-{id}.scope");
+        attributor.on(&at(1, cgroup_id, 0, cgroup(&path))).0
+    });
+    assert_eq!(
+        (told(&sandbox), told(&app)),
+        ("shop/web-0/app of ?".into(), "shop/web-0/app of ?".into())
+    );
+    // The container has not been started yet as far as the API knows: that says nothing of either.
+    source.publish([pod(UID, "web-0", &[("app", None), ("proxy", None)])]);
+    let mut renamed = Vec::new();
+    attributor.take_renamed(crate::model::Mono(2_000_000_000), &mut renamed);
+    assert_eq!(renamed.len(), 0, "{renamed:?}");
+    source.publish([pod(UID, "web-0", &[("app", Some(ID))])]);
+    attributor.take_renamed(crate::model::Mono(3_000_000_000), &mut renamed);
+    assert_eq!(
+        renamed.iter().map(|it| told(it)).collect::<Vec<_>>(),
+        ["shop/web-0/? of ?"]
+    );
+    let (app, _) = attributor.on(&at(4, 8, 5, nameless()));
+    assert_eq!(told(&app), "shop/web-0/app of ?");
+    // It is restarted, and its cgroup is still asked about: it is what it was.
+    source.publish([pod(UID, "web-0", &[("app", Some(&"5".repeat(64)))])]);
+    let (app, _) = attributor.on(&at(5, 8, 5, nameless()));
+    assert_eq!(told(&app), "shop/web-0/app of ?");
+}
+
+/// Each snapshot looks through every cgroup: folders are not opened for that.
+#[test]
+fn a_log_folder_is_asked_once_and_not_where_the_cluster_knows_every_container() {
+    let logs = TempDir::new();
+    let folder = logs.path().join(format!("shop_web-0_{UID}"));
+    std::fs::create_dir_all(&folder).unwrap();
+    let source = Source::default();
+    let (attributor, _) = live(&logs);
+    let mut attributor = attributor.with_names(Box::new(source.clone()));
+    let mut see = |second, cgroup_id, id: &str| {
+        let path = format!("{POD}/cri-containerd-{id}.scope");
+        told(&attributor.on(&at(second, cgroup_id, 0, cgroup(&path))).0)
+    };
+    // A sandbox is there before the folders of containers are.
+    assert_eq!(see(1, 7, OTHER), "shop/web-0/? of ?");
+    std::fs::create_dir(folder.join("app")).unwrap();
+    assert_eq!(see(2, 8, ID), "shop/web-0/app of ?");
+    source.publish([pod(UID, "web-0", &[("app", Some(ID))])]);
+    assert_eq!(see(3, 9, &"5".repeat(64)), "shop/web-0/? of ?");
+    // The API is away from here on, and some of its answer is missing.
+    source.publish([pod(UID, "web-0", &[("app", Some(ID)), ("proxy", None)])]);
+    let (sandbox, _) = attributor.on(&at(4, 7, 5, nameless()));
+    assert_eq!(told(&sandbox), "shop/web-0/? of ?", "it was asked about before");
+}
+
 #[test]
 fn restarted_containers_static_pods_and_host_network() {
     let (mut attributor, source) = attributor();

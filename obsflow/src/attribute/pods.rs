@@ -101,7 +101,12 @@ impl Pods {
         !self.folders.is_empty() && now >= self.next_read
     }
 
-    /// The container's name, when the pod has only ever had one.
+    /// Whether its log folder is known.
+    pub(super) fn has_folder(&self, uid: &str) -> bool {
+        self.known.get(uid).is_some_and(|known| known.folder.is_some())
+    }
+
+    /// The container's name, when the pod has only ever had one. Reads the pod's folder.
     pub(super) fn only_container(&self, uid: &str) -> Option<Arc<str>> {
         let folder = self.known.get(uid)?.folder.as_deref()?;
         let mut only = None;

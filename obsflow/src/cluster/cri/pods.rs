@@ -42,16 +42,18 @@ pub(super) fn told(
         }
         of_sandbox.insert(&sandbox.id, &metadata.uid);
         let network = networks.get(&sandbox.id).cloned().unwrap_or_default();
+        let ended = sandbox.state() != PodSandboxState::SandboxReady;
         pods.insert(
             metadata.uid.clone(),
             Pod {
                 uid: uid(&metadata.uid),
                 namespace: cgroup_path::shown(&metadata.namespace),
                 name: cgroup_path::shown(&metadata.name),
-                ips: network.ips,
+                // Its network is gone; a list has it for as long as its pod is there.
+                ips: if ended { Vec::new() } else { network.ips },
                 host_network: network.host,
                 created: Timestamp::from_nanosecond(i128::from(sandbox.created_at)).ok(),
-                ended: sandbox.state() != PodSandboxState::SandboxReady,
+                ended,
                 ..Pod::default()
             },
         );
