@@ -145,10 +145,7 @@ fn a_sandbox_has_no_containers_name_once_it_is_known_to_be_none() {
         let path = format!("{POD}/cri-containerd-{id}.scope");
         attributor.on(&at(1, cgroup_id, 0, cgroup(&path))).0
     });
-    assert_eq!(
-        (told(&sandbox), told(&app)),
-        ("shop/web-0/app of ?".into(), "shop/web-0/app of ?".into())
-    );
+    assert_eq!([told(&sandbox), told(&app)], ["shop/web-0/app of ?"; 2]);
     // The container has not been started yet as far as the API knows: that says nothing of either.
     source.publish([pod(UID, "web-0", &[("app", None), ("proxy", None)])]);
     let mut renamed = Vec::new();

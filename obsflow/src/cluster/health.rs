@@ -309,14 +309,14 @@ mod tests {
     use super::*;
     use crate::cluster::kube::pods::PodWatch;
     use crate::cluster::kube::resource::Resource as _;
-    use crate::cluster::kube::surroundings::NodeWatch;
+    use crate::cluster::kube::surroundings::NamespaceWatch;
 
     #[test]
     fn rules_that_are_missing_are_told_as_rbac_writes_them() {
-        let line = line(&Says::Forbidden, &[PodWatch::what(), NodeWatch::what()]);
+        let line = line(&Says::Forbidden, &[PodWatch::what(), NamespaceWatch::what()]);
         assert!(
             line.ends_with(
-                r#"a ClusterRole with {apiGroups: [""], resources: [pods, nodes], verbs: [list, watch]}"#
+                r#"a ClusterRole with {apiGroups: [""], resources: [pods, namespaces], verbs: [list, watch]}"#
             ),
             "{line}"
         );

@@ -42,7 +42,7 @@ impl Resource for WebhookWatch {
         path: "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations",
         metadata: false,
         page: 50,
-        cached: false,
+        cached: true,
         most: 1_000,
     };
 

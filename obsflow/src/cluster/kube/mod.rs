@@ -14,6 +14,7 @@ pub(super) mod pods;
 mod request;
 pub(super) mod resource;
 pub(super) mod surroundings;
+mod wait;
 mod watch;
 mod wire;
 mod write;

@@ -17,7 +17,7 @@ use super::access::Api;
 use super::pods::asked;
 use super::request::ApiError;
 use super::resource::What;
-use super::watch::Wait;
+use super::wait::Wait;
 use super::wire;
 use crate::model::cluster::{Annotated, Owner, Table};
 

@@ -158,7 +158,8 @@ impl Api {
         let cached = what.cached && token.is_none();
         let params = ListParams {
             field_selector: fields.map(str::to_owned),
-            limit: Some(what.page),
+            // A cache answers with the whole list, and `kube` leaves version 0 out where there is a limit.
+            limit: (!cached).then_some(what.page),
             continue_token: token,
             resource_version: cached.then(|| "0".to_owned()),
             version_match: cached.then_some(VersionMatch::NotOlderThan),

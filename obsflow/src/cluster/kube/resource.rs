@@ -1,5 +1,7 @@
 //! What a kind of object is to a watch.
 
+use std::time::Duration;
+
 use serde::de::DeserializeOwned;
 
 use super::super::board::State;
@@ -22,7 +24,7 @@ pub(crate) struct What {
     pub(crate) metadata: bool,
     /// Objects a page: what a page takes in memory while it is decoded is bounded by it.
     pub(crate) page: u32,
-    /// Whether the server's cache is good enough for a list: what it lacks comes with the watch.
+    /// Whether the server's cache is good enough for a list, which then comes whole: what it lacks comes with the watch.
     pub(crate) cached: bool,
     /// More objects than this are not kept.
     pub(crate) most: usize,
@@ -35,6 +37,10 @@ pub(crate) trait Resource {
 
     /// The kind.
     const WHAT: What;
+
+    /// How long a list holds, by the number of its objects, for what is not watched; it is asked for again after that, or up to
+    /// half as much more.
+    const PERIOD: Option<fn(usize) -> Duration> = None;
 
     /// The kind, to be held on to.
     fn what() -> &'static What;

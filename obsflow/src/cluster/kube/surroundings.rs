@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::super::board::State;
 use super::access::Api;
@@ -9,6 +10,11 @@ use super::pods::asked;
 use super::resource::{Resource, What};
 use super::wire;
 use crate::model::cluster::{Annotated, Surroundings, Table};
+
+/// A list of nodes holds for so long ...
+const NODES: Duration = Duration::from_mins(5);
+/// ... and for each of them for so long: what all nodes' lists of all nodes cost together grows no faster than the cluster.
+const NODE: Duration = Duration::from_secs(2);
 
 /// What nodes and namespaces say.
 #[derive(Debug, Default)]
@@ -37,7 +43,8 @@ impl SurroundingStore {
     }
 }
 
-/// The watch of nodes.
+/// Nodes, which are listed now and then: a kubelet writes its own every few minutes with all that is in it, and a watch would
+/// bring that to each of the others. Their addresses hardly ever change.
 pub(crate) struct NodeWatch;
 
 impl Resource for NodeWatch {
@@ -46,7 +53,7 @@ impl Resource for NodeWatch {
     const WHAT: What = What {
         name: "nodes",
         group: "\"\"",
-        verbs: "list, watch",
+        verbs: "list",
         without: "nodes are shown by their addresses",
         path: "/api/v1/nodes",
         metadata: false,
@@ -55,6 +62,11 @@ impl Resource for NodeWatch {
         cached: false,
         most: 20_000,
     };
+
+    const PERIOD: Option<fn(usize) -> Duration> = Some(|nodes| {
+        NODE.saturating_mul(u32::try_from(nodes).unwrap_or(u32::MAX))
+            .max(NODES)
+    });
 
     fn what() -> &'static What {
         &Self::WHAT
@@ -126,7 +138,7 @@ impl Resource for NamespaceWatch {
         path: "/api/v1/namespaces",
         metadata: true,
         page: 500,
-        cached: false,
+        cached: true,
         most: 50_000,
     };
 
@@ -176,5 +188,20 @@ impl Resource for NamespaceWatch {
 
     fn touch(state: &mut State) {
         state.dirty.surroundings = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nodes_of_a_large_cluster_are_listed_less_often() {
+        let period = NodeWatch::PERIOD.unwrap();
+        assert_eq!(
+            [0, 100, 1000].map(|nodes| period(nodes).as_secs()),
+            [300, 300, 2000]
+        );
+        assert!(NamespaceWatch::PERIOD.is_none());
     }
 }

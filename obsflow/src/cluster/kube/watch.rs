@@ -1,17 +1,17 @@
 //! Lists and follows one kind of object for ever.
 
-use std::hash::BuildHasher as _;
 use std::rc::Rc;
 use std::time::Duration;
 
-use foldhash::fast::RandomState;
 use kube::core::WatchEvent;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::super::board::{Board, State};
+use super::super::health::SHORT;
 use super::access::Api;
 use super::request::{ApiError, Events};
 use super::resource::Resource;
+use super::wait::Wait;
 
 /// The shortest time for which a watch is asked for; up to half as much more is added, so that an API server that was away
 /// does not see all watches end at once ever after.
@@ -23,10 +23,6 @@ const LATE: Duration = Duration::from_secs(5);
 const SILENT: Duration = Duration::from_secs(150);
 /// A watch that fails so often in a row where it is to begin may fail because of that: everything is listed again.
 const STUCK: u32 = 3;
-/// Waiting before the next try begins with this ...
-const FIRST: Duration = Duration::from_millis(500);
-/// ... and ends with this.
-const LAST: Duration = Duration::from_secs(30);
 /// After so many events in a row others get their turn.
 const TURN: u32 = 128;
 
@@ -55,7 +51,14 @@ pub(super) async fn follow<R: Resource>(api: &Rc<Api>, board: &Rc<Board>) {
                 round += 1;
                 stuck = 0;
                 match list::<R>(api, board, round).await {
-                    Ok(version) => version,
+                    Ok(version) => match R::PERIOD {
+                        None => version,
+                        Some(period) => {
+                            wait.is_over();
+                            sleep(wait.spread(period(listed::<R>(board)))).await;
+                            continue;
+                        }
+                    },
                     Err(error) => {
                         failed::<R>(board, &error);
                         wait.after(&error).await;
@@ -69,8 +72,8 @@ pub(super) async fn follow<R: Resource>(api: &Rc<Api>, board: &Rc<Board>) {
         let mut events = match api.watch(what, R::fields(api).as_deref(), &from, seconds).await {
             Ok(events) => events,
             Err(error) if error.is_gone() => {
-                restarted::<R>(board);
-                wait.shortly().await;
+                gone::<R>(board);
+                wait.before_list(what.cached).await;
                 continue;
             }
             Err(error) => {
@@ -81,11 +84,7 @@ pub(super) async fn follow<R: Resource>(api: &Rc<Api>, board: &Rc<Board>) {
                 continue;
             }
         };
-        board.with(|state| {
-            let count = R::count(state);
-            state.watches.watching(what, count);
-            state.dirty.watches = true;
-        });
+        listed::<R>(board);
         let mut life = Life::new(asked, marked);
         let mut at = from.clone();
         let end = run::<R>(&mut events, board, &mut at, round, &mut life).await;
@@ -94,6 +93,9 @@ pub(super) async fn follow<R: Resource>(api: &Rc<Api>, board: &Rc<Board>) {
         marked = life.marked;
         if at != from || matches!(end, End::Closed) {
             stuck = 0;
+        }
+        if lasted >= SHORT {
+            wait.is_over();
         }
         match end {
             End::Closed => {
@@ -107,8 +109,8 @@ pub(super) async fn follow<R: Resource>(api: &Rc<Api>, board: &Rc<Board>) {
                 }
             }
             End::Gone => {
-                restarted::<R>(board);
-                wait.unless_long(lasted).await;
+                gone::<R>(board);
+                wait.before_list(what.cached).await;
             }
             End::Failed(error) => {
                 stuck += u32::from(is_of_the_version(&error));
@@ -170,10 +172,12 @@ fn is_of_the_version(error: &ApiError) -> bool {
 
 /// Everything there is. The version of the list.
 async fn list<R: Resource>(api: &Api, board: &Board, round: u32) -> Result<String, ApiError> {
-    board.with(|state| {
-        state.watches.listing(R::what());
-        state.dirty.watches = true;
-    });
+    if R::PERIOD.is_none() || round == 1 {
+        board.with(|state| {
+            state.watches.listing(R::what());
+            state.dirty.watches = true;
+        });
+    }
     let mut token = None;
     loop {
         let page = api
@@ -284,6 +288,22 @@ fn failed<R: Resource>(board: &Board, error: &ApiError) {
     });
 }
 
+/// It is followed. How many objects there are.
+fn listed<R: Resource>(board: &Board) -> usize {
+    board.with(|state| {
+        let count = R::count(state);
+        state.watches.watching(R::what(), count);
+        state.dirty.watches = true;
+        count
+    })
+}
+
+/// It has to be listed again, some time from now.
+fn gone<R: Resource>(board: &Board) {
+    board.with(|state| state.watches.listing(R::what()));
+    restarted::<R>(board);
+}
+
 fn restarted<R: Resource>(board: &Board) {
     board.with(|state| {
         state.watches.restarted(R::what());
@@ -291,73 +311,15 @@ fn restarted<R: Resource>(board: &Board) {
     });
 }
 
-/// Waits longer and longer, never for the same time as others do.
-#[derive(Debug, Default)]
-pub(super) struct Wait {
-    tries: u32,
-    random: RandomState,
-    asked: u64,
-}
-
-impl Wait {
-    /// After a failure.
-    pub(super) async fn after(&mut self, error: &ApiError) {
-        sleep(self.time(error)).await;
-    }
-
-    /// How long to wait after a failure.
-    pub(super) fn time(&mut self, error: &ApiError) -> Duration {
-        let wait = self.next();
-        // RBAC is not changed within moments.
-        let wait = if error.is_forbidden() { LAST } else { wait };
-        self.spread(error.retry_after().map_or(wait, |asked| asked.max(wait)))
-    }
-
-    /// Before the next one, after something that is none's fault.
-    async fn shortly(&mut self) {
-        let wait = self.next();
-        sleep(self.spread(wait)).await;
-    }
-
-    /// After a watch that lasted so long: one that lasted begins again at once.
-    async fn unless_long(&mut self, lasted: Duration) {
-        if lasted >= super::super::health::SHORT {
-            self.is_over();
-        } else {
-            // What worked for a moment works: no longer than it did.
-            let wait = self.next().min(lasted.max(FIRST));
-            sleep(self.spread(wait)).await;
-        }
-    }
-
-    /// It works.
-    fn is_over(&mut self) {
-        self.tries = 0;
-    }
-
-    fn next(&mut self) -> Duration {
-        let wait = FIRST.saturating_mul(1 << self.tries.min(6)).min(LAST);
-        self.tries += 1;
-        wait
-    }
-
-    /// This time and up to half as much more.
-    pub(super) fn spread(&mut self, time: Duration) -> Duration {
-        self.asked += 1;
-        let share = self.random.hash_one(self.asked) % 1000;
-        time + time.mul_f64(share as f64 / 2000.0)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn status(code: u16, retry_after: Option<u64>) -> ApiError {
+    fn status(code: u16) -> ApiError {
         ApiError::Status {
             code,
             message: String::new(),
-            retry_after: retry_after.map(Duration::from_secs),
+            retry_after: None,
             url: "http://x".to_owned(),
         }
     }
@@ -384,30 +346,13 @@ mod tests {
     #[test]
     fn a_list_does_not_help_a_server_that_is_away() {
         for code in [400, 404, 410, 500] {
-            assert!(is_of_the_version(&status(code, None)), "{code}");
+            assert!(is_of_the_version(&status(code)), "{code}");
         }
         for code in [401, 403, 429, 502, 503, 504] {
-            assert!(!is_of_the_version(&status(code, None)), "{code}");
+            assert!(!is_of_the_version(&status(code)), "{code}");
         }
         let url = "http://x".to_owned();
-        let waited = FIRST;
+        let waited = LATE;
         assert!(!is_of_the_version(&ApiError::Slow { url, waited }));
-    }
-
-    #[test]
-    fn waiting_grows_to_half_a_minute_and_heeds_the_server() {
-        let mut wait = Wait::default();
-        let mut before = Duration::ZERO;
-        for _ in 0..20 {
-            let next = wait.time(&status(500, None));
-            assert!(next >= before.min(LAST) && next <= LAST + LAST / 2, "{next:?}");
-            before = next.mul_f64(0.5);
-        }
-        assert!(before >= LAST / 2);
-        wait.is_over();
-        assert!(wait.time(&status(429, Some(100))) >= Duration::from_secs(100));
-        assert!(wait.time(&status(403, None)) >= LAST);
-        wait.is_over();
-        assert!(wait.time(&status(500, None)) <= FIRST + FIRST / 2);
     }
 }
