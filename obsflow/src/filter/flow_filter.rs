@@ -1,6 +1,6 @@
 //! One filter: every field that is set must match, with one of its values.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -130,18 +130,18 @@ struct SideOf<'a> {
 
 impl<'a> SideOf<'a> {
     fn source(flow: &'a Flow) -> Self {
+        let asked = asked(flow, true);
         Self {
             endpoint: flow.source.as_ref(),
             service: flow.source_service.as_ref(),
-            addresses: [flow.ip.and_then(|ip| ip.source), None],
-            ports: [flow.l4.map(|l4| l4.ports().0), None],
+            addresses: [flow.ip.and_then(|ip| ip.source), asked.map(|asked| asked.ip())],
+            ports: [flow.l4.map(|l4| l4.ports().0), asked.map(|asked| asked.port())],
             names: &flow.source_names,
         }
     }
 
-    /// What was asked for counts like what the socket has: a person who looks for port 8428 means the service's.
     fn destination(flow: &'a Flow) -> Self {
-        let asked = flow.extensions.asked;
+        let asked = asked(flow, false);
         Self {
             endpoint: flow.destination.as_ref(),
             service: flow.destination_service.as_ref(),
@@ -153,6 +153,13 @@ impl<'a> SideOf<'a> {
             names: &flow.destination_names,
         }
     }
+}
+
+/// What was asked for counts like what the socket has, on the same side: a person who looks for port 8428 means the service's.
+fn asked(flow: &Flow, is_source: bool) -> Option<SocketAddr> {
+    // An answer comes from there.
+    let comes_from_there = flow.is_reply == Some(true);
+    flow.extensions.asked.filter(|_| comes_from_there == is_source)
 }
 
 impl Side {
@@ -190,8 +197,10 @@ pub(super) fn any<T>(values: &[T], matches: impl FnMut(&T) -> bool) -> bool {
 }
 
 fn is_pod(endpoint: Option<&Endpoint>, pod: &PodName) -> bool {
-    let text = |text: &'_ Option<Arc<str>>| text.clone().unwrap_or_default();
-    endpoint.is_some_and(|e| pod.matches(&text(&e.namespace), &text(&e.pod_name)))
+    endpoint.is_some_and(|e| {
+        let (namespace, name) = (e.namespace.as_deref(), e.pod_name.as_deref());
+        pod.matches(namespace.unwrap_or_default(), name.unwrap_or_default())
+    })
 }
 
 fn is_workload(endpoint: Option<&Endpoint>, name: &WorkloadName) -> bool {

@@ -69,6 +69,8 @@ struct Sides {
     source: Option<SocketAddr>,
     destination: Option<SocketAddr>,
     asked: Option<SocketAddr>,
+    /// Whether the source, and the destination, may be what was asked for.
+    asked_is: [bool; 2],
     from_workload: bool,
 }
 
@@ -98,6 +100,11 @@ impl Sides {
             source,
             destination,
             asked: asked.filter(|asked| remote.is_some_and(|remote| remote != *asked)),
+            asked_is: match &seen.detail {
+                // Whether it is an answer is seen in the packet.
+                Detail::Dropped(_) => [true, true],
+                _ => [is_answer, !is_answer],
+            },
             from_workload,
         }
     }
@@ -106,12 +113,13 @@ impl Sides {
 impl Side {
     fn may_match(&self, seen: &Seen, sides: &Sides, is_source: bool) -> bool {
         let is_workload = is_source == sides.from_workload;
-        let (address, asked) = if is_source {
-            (sides.source, None)
+        let [source, destination] = sides.asked_is;
+        let (address, is_asked) = if is_source {
+            (sides.source, source)
         } else {
-            (sides.destination, sides.asked)
+            (sides.destination, destination)
         };
-        let addresses = || address.into_iter().chain(asked);
+        let addresses = || address.into_iter().chain(sides.asked.filter(|_| is_asked));
         any(&self.ports, |port| addresses().any(|a| a.port() == *port) || address.is_none() && *port == 0)
             && any(&self.ips, |net| addresses().any(|a| net.contains(&a.ip())))
             && any(&self.pods, |pod| {
@@ -120,11 +128,8 @@ impl Side {
                 } else {
                     remote(seen)
                 };
-                let text = |text: Option<&'_ Arc<str>>| text.map_or("", |text| text).to_owned();
-                match (namespace, name) {
-                    (None, None) => false,
-                    (namespace, name) => pod.matches(&text(namespace), &text(name)),
-                }
+                // Nothing of it is copied: there may be thousands of names, and tens of thousands of entries.
+                pod.matches(namespace.map_or("", |text| text), name.map_or("", |text| text))
             })
             && any(&self.fqdns, |fqdn| {
                 !is_workload && seen.remote_name.as_ref().is_some_and(|name| fqdn.matches(name))

@@ -216,6 +216,26 @@ fn what_was_asked_for_counts() {
         assert!(matches(line, &flow), "{line}");
     }
     assert!(!matches("--from-port 8428", &flow));
+    // The answer comes from there.
+    let exchange = samples::all().into_iter().find_map(|sample| match &sample.what {
+        What::Exchange(exchange) if exchange.accepted().is_some() => Some(sample),
+        _ => None,
+    });
+    let answer = samples::flow(&Observation {
+        asked: rewritten.asked,
+        ..exchange.unwrap()
+    });
+    for line in [
+        "--from-port 8428",
+        "--from-ip 10.96.7.7",
+        "--from-ip 10.0.2.9",
+        "--port 8428",
+    ] {
+        assert!(matches(line, &answer), "{line}");
+    }
+    for line in ["--to-port 8428", "--to-ip 10.96.7.7", "--to-port 4317"] {
+        assert!(!matches(line, &answer), "{line}");
+    }
 }
 
 #[test]
