@@ -233,6 +233,21 @@ impl Client {
             .map(tonic::Response::into_inner)
     }
 
+    /// What the server says it is, if it does.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn version(&self, limit: Duration) -> Result<Option<String>, ObserverError> {
+        let mut calls = self.calls();
+        let asked = calls.server_status(ServerStatusRequest {});
+        match self.ask("ServerStatus", limit, asked) {
+            // It need not have this call to have flows.
+            Err(ObserverError::Unimplemented { .. }) => Ok(None),
+            Err(error) => Err(error),
+            Ok(answer) => Ok(version(&answer)),
+        }
+    }
+
     /// The nodes that it asks; of an agent itself.
     ///
     /// # Errors
@@ -307,6 +322,12 @@ impl Client {
     }
 }
 
+/// What a server says it is.
+fn version<T>(response: &tonic::Response<T>) -> Option<String> {
+    let version = response.metadata().get(VERSION_HEADER)?;
+    version.to_str().ok().map(str::to_owned)
+}
+
 type Asked = std::pin::Pin<
     Box<dyn Future<Output = Result<tonic::Response<Streaming<GetFlowsResponse>>, Status>> + Send>,
 >;
@@ -354,8 +375,7 @@ impl Flows<'_> {
                         Err(_) => return Ok(Next::Nothing),
                         Ok(Err(status)) => return Err(error(&status)),
                         Ok(Ok(response)) => {
-                            let version = response.metadata().get(VERSION_HEADER);
-                            self.version = version.and_then(|text| text.to_str().ok()).map(str::to_owned);
+                            self.version = version(&response);
                             self.state = State::Streaming(Box::new(response.into_inner()));
                         }
                     }

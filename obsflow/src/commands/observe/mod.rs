@@ -7,6 +7,8 @@ mod remote;
 
 #[cfg(test)]
 mod empty_tests;
+#[cfg(test)]
+mod remote_tests;
 
 use std::io::{self, Write};
 

@@ -9,12 +9,12 @@ use super::super::until_signal;
 use super::{empty, say, say_unknowable, view};
 use crate::api::convert::{WALL, stamp};
 use crate::api::hubble::proto::observer::GetFlowsRequest;
-use crate::api::hubble::{Client, Flows, Next};
+use crate::api::hubble::{Client, Next};
 use crate::config::Observe;
 use crate::filter::FilterSet;
 use crate::model::flow::{Body, LostSource, Response};
 use crate::session::Stop;
-use crate::sinks::{Selector, Show};
+use crate::sinks::{Format, Selector, Show};
 
 /// How often a wait for flows looks whether it is to end.
 const GLANCE: Duration = Duration::from_millis(200);
@@ -23,20 +23,24 @@ const OBSFLOW: &str = "+obsflow.";
 
 pub(super) fn run(config: &Observe, client: &Client) -> anyhow::Result<()> {
     let stop = Stop::default();
-    until_signal(&stop, || show(config, client, &stop))
+    until_signal(&stop, || show(config, client, &stop, io::stdout()))
 }
 
-fn show(config: &Observe, client: &Client, stop: &Stop) -> anyhow::Result<()> {
-    let mut flows = client.flows(request(config));
-    let mut show = None;
+pub(super) fn show(
+    config: &Observe,
+    client: &Client,
+    stop: &Stop,
+    out: impl io::Write,
+) -> anyhow::Result<()> {
+    let selects = selects_here(config, client)?;
+    let mut show = printing(config, selects, out)?;
+    let mut flows = client.flows(request(config, selects));
     let mut heard = Heard::default();
     loop {
         // What is there already is printed at one go.
         let next = match flows.next_within(Duration::ZERO)? {
             Next::Nothing => {
-                if let Some(show) = &mut show
-                    && flush(show)?
-                {
+                if show.flush()?.is_break() {
                     break;
                 }
                 flows.next_within(GLANCE)?
@@ -48,10 +52,9 @@ fn show(config: &Observe, client: &Client, stop: &Stop) -> anyhow::Result<()> {
             Next::Nothing => {}
             Next::Ended => break,
             Next::Response(response) => {
-                let show = match &mut show {
-                    Some(show) => show,
-                    none => none.insert(begin(config, &flows)?),
-                };
+                if !heard.any && is_obsflow(flows.version()) {
+                    say_unknowable(config);
+                }
                 heard.hear(&response);
                 // An agent that looks back further than it remembers begins with what it lost.
                 if heard.looked_beyond {
@@ -67,12 +70,12 @@ fn show(config: &Observe, client: &Client, stop: &Stop) -> anyhow::Result<()> {
             }
         }
     }
-    let is_obsflow = is_obsflow(&flows);
-    let printed = match show {
-        Some(show) => show.finish()?,
+    let is_obsflow = is_obsflow(flows.version());
+    if !heard.any && is_obsflow {
         // It ended without a word.
-        None => begin(config, &flows)?.finish()?,
-    };
+        say_unknowable(config);
+    }
+    let printed = show.finish()?;
     drop(flows);
     if printed == 0 && !config.part.kept.follow && !stop.is_stopped() {
         let about = is_obsflow
@@ -86,16 +89,31 @@ fn show(config: &Observe, client: &Client, stop: &Stop) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn flush<W: io::Write, E: io::Write>(show: &mut Show<W, E>) -> io::Result<bool> {
-    Ok(show.flush()?.is_break())
+/// Whether this command has to select by itself: others than obsflow pass over the fields that only obsflow knows. What is left
+/// of a filter without them may be nothing, which matches everything.
+fn selects_here(config: &Observe, client: &Client) -> anyhow::Result<bool> {
+    if !config.wanted.is_own() || is_obsflow(client.version(config.limits.request)?.as_deref()) {
+        return Ok(false);
+    }
+    // Lines are made of all fields that came.
+    let is_json = matches!(
+        config.printer.format,
+        Format::Json | Format::Jsonpb | Format::LegacyJson
+    );
+    if is_json && !config.field_mask.is_empty() {
+        anyhow::bail!(
+            "{} is none of obsflow's and does not know --rcode and --errno: to select by them, this command needs every \
+             field; leave --field-mask out",
+            client.server()
+        );
+    }
+    Ok(true)
 }
 
-/// Everything is selected by the server, but for what others than obsflow do not understand.
-fn begin(config: &Observe, flows: &Flows<'_>) -> anyhow::Result<Show<io::Stdout, io::Stderr>> {
+/// Prints what comes. Everything is selected by the server, unless this command `selects`.
+fn printing<W: io::Write>(config: &Observe, selects: bool, out: W) -> anyhow::Result<Show<W, io::Stderr>> {
     let mut filters = FilterSet::default();
-    if is_obsflow(flows) {
-        say_unknowable(config);
-    } else if config.wanted.is_own() {
+    if selects {
         filters = config.filters.clone()?;
         say(
             config,
@@ -107,16 +125,17 @@ fn begin(config: &Observe, flows: &Flows<'_>) -> anyhow::Result<Show<io::Stdout,
         .filters
         .as_ref()
         .is_ok_and(FilterSet::asks_for_socket_state);
-    Ok(Show::new(&view, io::stdout(), (!config.silent).then(io::stderr)))
+    Ok(Show::new(&view, out, (!config.silent).then(io::stderr)))
 }
 
-fn is_obsflow(flows: &Flows<'_>) -> bool {
-    flows.version().is_some_and(|version| version.contains(OBSFLOW))
+fn is_obsflow(version: Option<&str>) -> bool {
+    version.is_some_and(|version| version.contains(OBSFLOW))
 }
 
-fn request(config: &Observe) -> GetFlowsRequest {
+/// What is asked for; where this command `selects`, nothing that it needs is left out by the server.
+fn request(config: &Observe, selects: bool) -> GetFlowsRequest {
     let kept = &config.part.kept;
-    GetFlowsRequest {
+    let mut request = GetFlowsRequest {
         number: kept.number,
         first: kept.first,
         follow: kept.follow,
@@ -128,7 +147,12 @@ fn request(config: &Observe) -> GetFlowsRequest {
             paths: config.field_mask.clone(),
         }),
         ..GetFlowsRequest::default()
+    };
+    if selects {
+        request.blacklist.retain(|filter| filter.obsflow.is_none());
+        request.field_mask = None;
     }
+    request
 }
 
 /// What came so far.
