@@ -1,13 +1,12 @@
 //! An answer without flows, explained: what the agent that gave it knows of the pods that were asked for.
 
 use std::fmt::Write as _;
-use std::time::Duration;
 
 use crate::api::Reported;
 use crate::filter::Wanted;
 use crate::model::Mono;
 use crate::model::expectation::Source;
-use crate::model::verdict::{Export, Rung, RungState, VerdictId};
+use crate::model::verdict::{Export, VerdictId};
 use crate::model::workload::Workload;
 use crate::sinks::doctor::age;
 
@@ -69,20 +68,30 @@ pub(super) fn explain(wanted: &Wanted, reported: Option<&Reported>, now: Mono) -
     };
     let report = &reported.report;
     let now = now.max(report.at);
-    let watched = now.since(report.watching_since);
     let asked = Asked::new(wanted);
     let exports: Vec<&Export> = report
         .exports
         .iter()
         .filter(|export| asked.has_pod(&export.workload))
         .collect();
+    let here: Vec<&Export> = exports
+        .iter()
+        .copied()
+        .filter(|export| asked.has_port(export))
+        .collect();
     // Writing to a string cannot fail.
-    let _ = if exports.is_empty() {
-        write!(line, "; watching this node for {}", age(watched))
-    } else {
-        let pods = pods(&exports);
-        let this = if pods.len() == 1 { "this pod" } else { "these pods" };
-        write!(line, "; watching {this} for {}", age(watched))
+    let _ = match silent_since(&here) {
+        Some(since) => {
+            let pods = pods(&here);
+            let these = if pods.len() == 1 { "this pod" } else { "these pods" };
+            let watched = now.since(since.max(report.watching_since));
+            write!(line, "; watching {these} for {}", age(watched))
+        }
+        None => write!(
+            line,
+            "; watching this node for {}",
+            age(now.since(report.watching_since))
+        ),
     };
     if asked.pods.is_empty() {
         return line;
@@ -91,20 +100,26 @@ pub(super) fn explain(wanted: &Wanted, reported: Option<&Reported>, now: Mono) -
         line.push_str("; no exporter is known in a pod of that name: see obsflow doctor");
         return line;
     }
-    let here: Vec<&Export> = exports
-        .iter()
-        .copied()
-        .filter(|export| asked.has_port(export))
-        .collect();
-    match here.split_first() {
-        Some((first, _)) => tell(&mut line, &here, first, now),
-        None => other_ports(&mut line, &exports),
+    if here.is_empty() {
+        other_ports(&mut line, &exports);
+    } else {
+        tell(&mut line, &here, now);
     }
     let _ = match &pods(&exports)[..] {
         [pod] => write!(line, ": see obsflow doctor {pod}"),
         _ => write!(line, ": see obsflow doctor"),
     };
     line
+}
+
+/// Since when all of them are watched, if nothing of any of them was ever on the wire: that is what this verdict says, and no
+/// other. What is not known, or cannot be seen inside TLS, may have been tried.
+fn silent_since(exports: &[&Export]) -> Option<Mono> {
+    let is_silent = exports
+        .iter()
+        .all(|export| export.verdict == VerdictId::Silent && export.last_success.is_none());
+    let since = exports.iter().map(|export| export.since).max();
+    since.filter(|_| is_silent)
 }
 
 fn pods(exports: &[&Export]) -> Vec<String> {
@@ -122,8 +137,8 @@ fn pods(exports: &[&Export]) -> Vec<String> {
 }
 
 /// What is known of the destinations that were asked for.
-fn tell(line: &mut String, exports: &[&Export], first: &Export, now: Mono) {
-    let configured = first.source != Source::Wire;
+fn tell(line: &mut String, exports: &[&Export], now: Mono) {
+    let configured = exports.iter().all(|export| export.source != Source::Wire);
     let they = if pods(exports).len() == 1 {
         "it is"
     } else {
@@ -135,13 +150,23 @@ fn tell(line: &mut String, exports: &[&Export], first: &Export, now: Mono) {
         "known to send to"
     };
     let _ = write!(line, "; {they} {what} {}", destinations(exports));
-    let all = |is: &dyn Fn(&Export) -> bool| exports.iter().all(|export| is(export));
-    if all(&|export| !was_tried(export)) {
+    if silent_since(exports).is_some() {
         line.push_str(" and never tried");
     } else if let Some(last) = exports.iter().filter_map(|export| export.last_success).max() {
-        let _ = write!(line, ", last accepted {} ago", ago(now.since(last)));
-    } else if first.verdict != VerdictId::Unknown {
-        let _ = write!(line, " and it is {}", first.verdict);
+        let _ = write!(line, ", last accepted {} ago", age(now.since(last)));
+    } else {
+        let mut verdicts: Vec<&str> = Vec::new();
+        for name in exports.iter().map(|export| export.verdict.name()) {
+            if !verdicts.contains(&name) {
+                verdicts.push(name);
+            }
+        }
+        let _ = match &verdicts[..] {
+            [one] if *one == VerdictId::Unknown.name() => {
+                write!(line, ", and not enough was seen to say more")
+            }
+            some => write!(line, " and {they} {}", some.join(", ")),
+        };
     }
 }
 
@@ -173,16 +198,4 @@ fn destinations(exports: &[&Export]) -> String {
         let _ = write!(text, " and {more} more");
     }
     text
-}
-
-/// Whether anything of it was ever seen on the wire.
-fn was_tried(export: &Export) -> bool {
-    export.last_success.is_some()
-        || [Rung::Resolved, Rung::Connected, Rung::Sent, Rung::Accepted]
-            .into_iter()
-            .any(|rung| matches!(export.rungs.get(rung), RungState::Ok | RungState::Failed))
-}
-
-fn ago(duration: Duration) -> String {
-    age(duration)
 }

@@ -65,7 +65,7 @@ fn export(pod: &str, port: u16) -> Export {
         verdict: VerdictId::Silent,
         reason: None,
         severity: Severity::Critical,
-        since: Mono(1),
+        since: Mono(0),
         flaps: 0,
         evidence: Vec::new(),
         advice: Vec::new(),
@@ -116,6 +116,46 @@ fn what_was_tried_is_said_as_it_is() {
         line.contains("it is configured for 8428, last accepted 5m ago: see"),
         "{line}"
     );
+}
+
+/// Inside TLS nothing is seen as accepted: what stopped there has the rungs of what never began.
+#[test]
+fn only_what_is_silent_was_never_tried() {
+    let mut one = export("xplane-image-gallery-5d9c", 8428);
+    for (verdict, expected) in [
+        (VerdictId::Stopped, " and it is stopped: see"),
+        (VerdictId::Idle, " and it is idle: see"),
+        (VerdictId::Unknown, ", and not enough was seen to say more: see"),
+    ] {
+        one.verdict = verdict;
+        let line = explain(&a1(), Some(&reported(vec![one.clone()])));
+        let expected = format!("0 flows; watching this node for 2h31m; it is configured for 8428{expected}");
+        assert!(line.starts_with(&expected), "{line}");
+    }
+    // Another signal of the same port is on the wire.
+    let silent = export("xplane-image-gallery-5d9c", 8428);
+    let line = explain(&a1(), Some(&reported(vec![silent.clone(), one])));
+    assert!(line.contains(" and it is silent, unknown: see"), "{line}");
+    // It sent before this agent began.
+    let before = Export {
+        last_success: Some(Mono(NOW.0 - 300_000_000_000)),
+        ..silent
+    };
+    let line = explain(&a1(), Some(&reported(vec![before])));
+    assert!(line.contains(", last accepted 5m ago: see"), "{line}");
+}
+
+#[test]
+fn a_pod_is_watched_since_it_began() {
+    let mut one = export("xplane-image-gallery-5d9c", 8428);
+    one.since = Mono(NOW.0 - 30_000_000_000);
+    let line = explain(&a1(), Some(&reported(vec![one.clone()])));
+    assert!(line.contains("; watching this pod for 30s;"), "{line}");
+    // What was remembered of before is no time of watching.
+    let mut reported = reported(vec![one]);
+    reported.report.watching_since = Mono(NOW.0 - 20_000_000_000);
+    let line = explain(&a1(), Some(&reported));
+    assert!(line.contains("; watching this pod for 20s;"), "{line}");
 }
 
 #[test]
