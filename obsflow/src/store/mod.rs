@@ -339,6 +339,14 @@ impl<T: Entry> Store<T> {
         self.shared.chunks().kept(self.shared.limits.entries)
     }
 
+    /// What is kept now, and when the first and the last entry happened that are not kept any more.
+    #[must_use]
+    pub fn kept_and_gone(&self) -> (Kept, Option<(Mono, Mono)>) {
+        let chunks = self.shared.chunks();
+        let kept = chunks.kept(self.shared.limits.entries);
+        (kept, chunks.gone(kept.begin))
+    }
+
     /// How much is kept at most.
     #[must_use]
     pub fn limits(&self) -> Limits {
@@ -361,9 +369,7 @@ impl<T: Entry> Store<T> {
     /// When the first and the last entry happened that are not kept any more.
     #[must_use]
     pub fn gone(&self) -> Option<(Mono, Mono)> {
-        let chunks = self.shared.chunks();
-        let begin = chunks.kept(self.shared.limits.entries).begin;
-        chunks.gone(begin)
+        self.kept_and_gone().1
     }
 
     /// Says whenever there is more, and ends with the writer.

@@ -62,15 +62,10 @@ impl Flows {
             clock: history.clock(),
             node_name: history.node.clone(),
         };
-        let before = begin.is_beyond.then(|| {
-            let times = history.store.gone();
-            let count = history.store.kept().begin;
-            message::response(&lost(
-                &maker,
-                count,
-                times,
-                times.map_or(Mono(0), |(_, last)| last),
-            ))
+        // All that went before the first entry of this answer; what went since then is told when it is come to.
+        let before = begin.beyond.map(|times| {
+            let last = times.map_or(Mono(0), |(_, last)| last);
+            message::response(&lost(&maker, begin.number, times, last))
         });
         Self {
             cursor: history.store.cursor(begin.number),
@@ -113,6 +108,7 @@ impl Flows {
             {
                 return Look::Over;
             }
+            let position = self.cursor.position();
             match self.cursor.read() {
                 Next::Entry(seen) => {
                     if matches!(self.extent, Extent::Follow(_))
@@ -130,6 +126,11 @@ impl Flows {
                     return Look::Found(response);
                 }
                 Next::Lost(count) => {
+                    // Others went, too, that came after all of this answer.
+                    let count = match self.extent {
+                        Extent::Kept { end, .. } => count.min(end - position),
+                        Extent::Follow(_) | Extent::Over => count,
+                    };
                     let last = self.history.store.gone().map_or(Mono(0), |(_, last)| last);
                     return Look::Found(lost(&self.maker, count, None, last));
                 }

@@ -58,9 +58,12 @@ pub(super) struct Selection {
 pub(super) struct Begin {
     /// With the entry of this number.
     pub(super) number: u64,
-    /// Whether what is not kept any more would have been part of it.
-    pub(super) is_beyond: bool,
+    /// What is not kept any more would have been part of it: when the first and the last of so many entries happened.
+    pub(super) beyond: Option<Beyond>,
 }
+
+/// When the first and the last entry before a number happened, as far as that is known.
+pub(super) type Beyond = Option<(Mono, Mono)>;
 
 /// A message that quotes what it was sent, and may be as long: clients take no headers of that length.
 pub(super) fn readable(mut message: String) -> String {
@@ -133,29 +136,30 @@ impl Selection {
         history: &History,
         maker: &FlowMaker,
     ) -> Begin {
-        let kept = history.store.kept();
-        let went =
-            |since: Mono| kept.begin > 0 && history.store.gone().is_some_and(|(_, last)| last >= since);
+        // At one moment: what goes from here on is lost to this reader when it comes to it.
+        let (kept, gone) = history.store.kept_and_gone();
+        let all = Begin {
+            number: kept.begin,
+            beyond: (kept.begin > 0).then_some(gone),
+        };
         if let Some(since) = self.since {
             // Entries come only nearly in the order of their times: all are looked at, which takes less than a millisecond.
+            let went = gone.is_some_and(|(_, last)| last >= since);
             return Begin {
-                number: kept.begin,
-                is_beyond: went(since),
+                beyond: all.beyond.filter(|_| went),
+                ..all
             };
         }
         if request.first
             || (request.number == 0 && !request.follow)
             || request.number >= kept.len() && request.number > 0
         {
-            return Begin {
-                number: kept.begin,
-                is_beyond: kept.begin > 0,
-            };
+            return all;
         }
         if request.number == 0 {
             return Begin {
                 number: kept.end,
-                is_beyond: false,
+                beyond: None,
             };
         }
         let mut cursor = history.store.cursor(kept.end);
@@ -164,10 +168,7 @@ impl Selection {
             if cursor.get(number).is_some_and(|seen| self.counts(seen, maker)) {
                 found += 1;
                 if found == request.number {
-                    return Begin {
-                        number,
-                        is_beyond: false,
-                    };
+                    return Begin { number, beyond: None };
                 }
             }
             if turn.is_over() {
@@ -175,9 +176,6 @@ impl Selection {
                 turn = Turn::new();
             }
         }
-        Begin {
-            number: kept.begin,
-            is_beyond: kept.begin > 0,
-        }
+        all
     }
 }

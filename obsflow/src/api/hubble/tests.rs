@@ -347,6 +347,82 @@ async fn a_reader_that_fell_behind_is_told_how_many_it_missed() {
     assert!(lost >= 2_000, "{lost}");
 }
 
+/// Whoever counts what came and what was lost gets what there was.
+#[tokio::test]
+async fn what_goes_while_an_answer_begins_and_is_read_is_counted_once() {
+    let mut recorder = kept(600, 600);
+    for port in 601..=1_200 {
+        recorder.record(&attempt(port, port.into()));
+    }
+    recorder.publish();
+    let observer = observer(&recorder);
+    for request in [
+        GetFlowsRequest::default(),
+        GetFlowsRequest {
+            number: 500,
+            first: true,
+            ..GetFlowsRequest::default()
+        },
+    ] {
+        let end = recorder.history("").store.kept().end;
+        let mut answer = observer
+            .get_flows(tonic::Request::new(request.clone()))
+            .await
+            .unwrap()
+            .into_inner();
+        // All that this answer is of goes before any of it is read, and a lot that is not of it.
+        for port in 1..=5_000 {
+            recorder.record(&attempt(port, 2_000));
+        }
+        recorder.publish();
+        let mut count = 0;
+        while let Some(response) = answer.next().await {
+            count += match said(&response.unwrap()) {
+                Said::Flow(_) => 1,
+                Said::Lost(count) => count,
+            };
+        }
+        assert_eq!(count, end, "{request:?}");
+    }
+    // One that searches gives way while it does.
+    let selection = super::place::Selection::new(&GetFlowsRequest::default(), &recorder.history("")).unwrap();
+    let history = recorder.history("");
+    let maker = crate::flow::FlowMaker {
+        clock: history.clock(),
+        node_name: history.node.clone(),
+    };
+    let request = GetFlowsRequest {
+        first: true,
+        ..GetFlowsRequest::default()
+    };
+    let begin = selection.begin(&request, &history, &maker).await;
+    assert_eq!(begin.beyond, Some(history.store.gone()));
+    for port in 1..=1_000 {
+        recorder.record(&attempt(port, 3_000));
+    }
+    recorder.publish();
+    let readers = std::sync::Arc::new(tokio::sync::Semaphore::new(1));
+    let mut answer = super::flows::Flows::new(
+        history.clone(),
+        selection,
+        None,
+        begin,
+        super::flows::Extent::Kept {
+            end: history.store.kept().end,
+            left: u64::MAX,
+        },
+        readers.try_acquire_owned().unwrap(),
+    );
+    let mut count = 0;
+    while let Some(response) = answer.next().await {
+        count += match said(&response.unwrap()) {
+            Said::Flow(_) => 1,
+            Said::Lost(count) => count,
+        };
+    }
+    assert_eq!(count, history.store.kept().end);
+}
+
 #[tokio::test]
 async fn what_the_kernel_lost_belongs_to_its_time() {
     let mut recorder = recorder(100);
