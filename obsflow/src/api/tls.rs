@@ -1,8 +1,9 @@
 //! TLS by a certificate and a key that may be replaced while the agent runs, as cert-manager does.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use rustls::pki_types::pem::PemObject as _;
@@ -19,8 +20,21 @@ use x509_cert::ext::pkix::name::GeneralName;
 /// How often it is looked whether the files changed, at most.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// When the files were written last.
-type Written = [Option<SystemTime>; 3];
+/// What tells one state of a file from another. The time of its last modification is what whoever wrote it says: a copy may have
+/// that of the file that it replaces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct State {
+    /// Device and inode.
+    file: (u64, u64),
+    bytes: u64,
+    /// Seconds and nanoseconds.
+    modified: (i64, i64),
+    /// The same of its inode: owner and mode, too.
+    changed: (i64, i64),
+}
+
+/// Of the files that there are.
+type States = [Option<State>; 3];
 
 /// Files in PEM.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,55 +79,81 @@ pub const GRPC: Purpose = Purpose {
 pub(crate) struct Tls {
     files: TlsFiles,
     config: Arc<ServerConfig>,
-    written: Written,
+    /// Whether that is of files that were good.
+    is_served: bool,
+    states: States,
+    /// What is wrong with the files as they are.
+    wrong: Option<String>,
     looked: Instant,
 }
 
 impl Tls {
     /// With what the files have now. What is wrong with them is said; until it is mended nobody gets a connection.
     pub(crate) fn new(files: TlsFiles) -> Self {
-        let written = written(&files);
-        let config = load(&files).unwrap_or_else(|error| {
-            tracing::warn!(
-                "{} is not served until this is mended: {error:#}",
-                files.purpose.what
-            );
-            nothing()
-        });
-        Self {
-            files,
-            config,
-            written,
+        let mut tls = Self {
+            config: nothing(),
+            is_served: false,
+            states: states(&files),
+            wrong: None,
             looked: Instant::now(),
-        }
+            files,
+        };
+        tls.read();
+        tls
     }
 
     /// With what the files have by now. What was good stays when what replaces it is not.
     pub(crate) fn acceptor(&mut self) -> TlsAcceptor {
         if self.looked.elapsed() >= LOOK {
             self.looked = Instant::now();
-            let written = written(&self.files);
-            if written != self.written {
-                self.written = written;
-                match load(&self.files) {
-                    Ok(config) => {
-                        tracing::info!("the certificate of {} was read again", self.files.purpose.what);
-                        self.config = config;
-                    }
-                    Err(error) => {
-                        let what = self.files.purpose.what;
-                        tracing::warn!("the certificate of {what} is used as it was: {error:#}");
-                    }
+            let states = states(&self.files);
+            // What could not be read may be readable for a reason that no file shows.
+            if states != self.states || self.wrong.is_some() {
+                self.states = states;
+                if self.read() {
+                    tracing::info!("the certificate of {} was read again", self.files.purpose.what);
                 }
             }
         }
         TlsAcceptor::from(Arc::clone(&self.config))
     }
+
+    /// Reads the files; whether they are good. What is wrong is said once.
+    fn read(&mut self) -> bool {
+        let what = self.files.purpose.what;
+        match load(&self.files) {
+            Ok(config) => {
+                self.config = config;
+                self.is_served = true;
+                self.wrong = None;
+            }
+            Err(error) => {
+                let error = format!("{error:#}");
+                if self.wrong.as_ref() != Some(&error) {
+                    if self.is_served {
+                        tracing::warn!("the certificate of {what} is used as it was: {error}");
+                    } else {
+                        tracing::warn!("{what} is not served until this is mended: {error}");
+                    }
+                    self.wrong = Some(error);
+                }
+            }
+        }
+        self.wrong.is_none()
+    }
 }
 
 /// Through links: a volume of Kubernetes is one that points to another folder after a change.
-fn written(files: &TlsFiles) -> Written {
-    let at = |file: &Path| std::fs::metadata(file).and_then(|file| file.modified()).ok();
+fn states(files: &TlsFiles) -> States {
+    let at = |file: &Path| {
+        let file = std::fs::metadata(file).ok()?;
+        Some(State {
+            file: (file.dev(), file.ino()),
+            bytes: file.size(),
+            modified: (file.mtime(), file.mtime_nsec()),
+            changed: (file.ctime(), file.ctime_nsec()),
+        })
+    };
     [
         at(&files.certificate),
         at(&files.key),

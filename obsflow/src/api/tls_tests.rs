@@ -1,4 +1,5 @@
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::time::UNIX_EPOCH;
 
 use super::*;
@@ -49,6 +50,66 @@ fn files_that_change_are_read_again() {
     assert!(Arc::ptr_eq(&second, &soon(&mut tls)));
     write(&files, 3_000);
     assert!(!Arc::ptr_eq(&second, &soon(&mut tls)));
+}
+
+/// `cp -p`, `rsync -t`, and stores where every file is of one moment.
+#[test]
+fn files_of_the_same_time_and_length_are_others() {
+    let folder = TempDir::new();
+    let files = files(&folder);
+    write(&files, 1_000);
+    let mut tls = Tls::new(files.clone());
+    let first = soon(&mut tls);
+    let before = states(&files);
+    // The kernel's clock for files goes in steps of milliseconds.
+    while states(&files) == before {
+        write(&files, 1_000);
+    }
+    assert!(!Arc::ptr_eq(&first, &soon(&mut tls)));
+}
+
+/// A volume of Kubernetes: each file is a link through `..data`, which is replaced by a link to another folder.
+#[test]
+fn a_volume_that_is_replaced_by_a_link_is_read_again() {
+    let folder = TempDir::new();
+    let path = folder.path();
+    let volume = |name: &str| {
+        let made = TlsFiles {
+            certificate: path.join(name).join("tls.crt"),
+            key: path.join(name).join("tls.key"),
+            ..files(&folder)
+        };
+        fs::create_dir(path.join(name)).unwrap();
+        write(&made, 1_000);
+        symlink(name, path.join("..new")).unwrap();
+        fs::rename(path.join("..new"), path.join("..data")).unwrap();
+    };
+    volume("..1");
+    for name in ["tls.crt", "tls.key"] {
+        symlink(format!("..data/{name}"), path.join(name)).unwrap();
+    }
+    let mut tls = Tls::new(files(&folder));
+    let first = soon(&mut tls);
+    assert!(tls.is_served && Arc::ptr_eq(&first, &soon(&mut tls)));
+    volume("..2");
+    assert!(!Arc::ptr_eq(&first, &soon(&mut tls)));
+}
+
+/// Whoever may not read a file may be let, without a change of the file: capabilities, an access list of its folder.
+#[test]
+fn what_could_not_be_read_is_tried_again() {
+    let folder = TempDir::new();
+    let files = files(&folder);
+    write(&files, 1_000);
+    let hidden = folder.path().join("hidden");
+    fs::rename(&files.key, &hidden).unwrap();
+    let mut tls = Tls::new(files.clone());
+    assert!(tls.wrong.is_some() && !tls.is_served);
+    fs::rename(&hidden, &files.key).unwrap();
+    // As if it had looked like this before.
+    tls.states = states(&files);
+    let _ = soon(&mut tls);
+    assert!(tls.wrong.is_none() && tls.is_served);
 }
 
 #[test]
