@@ -107,14 +107,17 @@ impl Publisher {
         self.newest.send_modify(|newest| newest.ending = true);
     }
 
-    /// What is served; one for each server.
+    /// What is served; one for each server, which has places of its own for readers.
     #[must_use]
     pub fn server(&self) -> Server {
         Server {
             newest: self.newest.subscribe(),
             node: Arc::clone(&self.node),
             watchers: Arc::new(Semaphore::new(MAX_WATCHERS)),
-            flows: self.flows.clone(),
+            flows: self
+                .flows
+                .as_ref()
+                .map(|(observer, peer)| (observer.for_others(), peer.for_others())),
         }
     }
 }

@@ -73,6 +73,8 @@ pub struct Writer<T> {
     bytes: usize,
     /// Tells readers that something came.
     signal: watch::Sender<Kept>,
+    /// Tells by going that nothing will come any more.
+    _alive: watch::Sender<()>,
 }
 
 /// A handle to what is kept.
@@ -80,6 +82,7 @@ pub struct Writer<T> {
 pub struct Store<T> {
     shared: Arc<Shared<T>>,
     signal: watch::Receiver<Kept>,
+    end: watch::Receiver<()>,
 }
 
 #[derive(Debug)]
@@ -132,6 +135,7 @@ impl<T> Clone for Store<T> {
         Self {
             shared: Arc::clone(&self.shared),
             signal: self.signal.clone(),
+            end: self.end.clone(),
         }
     }
 }
@@ -152,6 +156,7 @@ impl<T: Entry> Writer<T> {
             gone: None,
         };
         let (signal, receiver) = watch::channel(Kept::default());
+        let (alive, end) = watch::channel(());
         let shared = Arc::new(Shared {
             limits,
             chunks: Mutex::new(chunks),
@@ -160,10 +165,12 @@ impl<T: Entry> Writer<T> {
             store: Store {
                 shared,
                 signal: receiver,
+                end,
             },
             open,
             bytes: 0,
             signal,
+            _alive: alive,
         }
     }
 
@@ -376,6 +383,15 @@ impl<T: Entry> Store<T> {
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<Kept> {
         self.signal.clone()
+    }
+
+    /// The end of the writer; whoever waits for that only is not woken by each entry.
+    pub fn ended(&self) -> impl Future<Output = ()> + Send + use<T> {
+        let mut end = self.end.clone();
+        async move {
+            // Nothing is ever sent.
+            let _ = end.changed().await;
+        }
     }
 
     /// A reader that begins with the entry of this number: what is not kept any more counts as lost to it.

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
-use tokio_stream::wrappers::WatchStream;
-use tokio_stream::{Stream, StreamExt as _};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio_stream::Stream;
+use tokio_stream::wrappers::{ReceiverStream, WatchStream};
 use tonic::{Request, Response, Status as Refusal};
 
 use super::flows::{Extent, Flows};
@@ -25,7 +25,7 @@ use crate::model::cluster::Destination;
 use crate::session::now;
 use crate::store::{History, Next};
 
-/// Answers read at a time: each holds a chunk of what is kept.
+/// Answers read at a time on a socket: each holds a chunk of what is kept.
 const MAX_READERS: usize = 128;
 
 /// See the module.
@@ -47,6 +47,20 @@ impl Observer {
         }
     }
 
+    /// The same for another socket: those who read there take nobody's place here.
+    #[must_use]
+    pub fn for_others(&self) -> Self {
+        Self::new(self.history.clone(), self.peers.clone())
+    }
+
+    fn permit(&self) -> Result<OwnedSemaphorePermit, Refusal> {
+        Arc::clone(&self.readers).try_acquire_owned().map_err(|_| {
+            Refusal::resource_exhausted(format!(
+                "{MAX_READERS} others read flows already, and more are not served; end one of them"
+            ))
+        })
+    }
+
     async fn flows(&self, request: GetFlowsRequest) -> Result<Flows, Refusal> {
         if request.first && request.follow {
             return Err(Refusal::invalid_argument(
@@ -60,11 +74,7 @@ impl Observer {
             _ => experimental.and_then(|experimental| experimental.field_mask.as_ref()),
         };
         let mask = Mask::new(mask).map_err(|error| Refusal::invalid_argument(readable(error)))?;
-        let permit = Arc::clone(&self.readers).try_acquire_owned().map_err(|_| {
-            Refusal::resource_exhausted(format!(
-                "{MAX_READERS} others read flows already, and more are not served; end one of them"
-            ))
-        })?;
+        let permit = self.permit()?;
         let maker = FlowMaker {
             clock: self.history.clock(),
             node_name: self.history.node.clone(),
@@ -133,11 +143,23 @@ impl Observer {
         if first && follow {
             return Err(Refusal::invalid_argument("first cannot be specified with follow"));
         }
-        Ok(if follow {
-            Box::pin(WatchStream::new(self.history.store.changes()).filter_map(|_| None))
-        } else {
-            Box::pin(tokio_stream::empty())
-        })
+        if !follow {
+            return Ok(Box::pin(tokio_stream::empty()));
+        }
+        let permit = self.permit()?;
+        let ended = self.history.store.ended();
+        let (answers, receiver) = mpsc::channel(1);
+        tokio::spawn(async move {
+            let _permit = permit;
+            tokio::select! {
+                () = ended => {
+                    // Whoever follows is not done: it should ask whoever comes next.
+                    let _ = answers.send(Err(Refusal::unavailable("the agent ends"))).await;
+                }
+                () = answers.closed() => {}
+            }
+        });
+        Ok(Box::pin(ReceiverStream::new(receiver)))
     }
 
     fn uptime_ns(&self) -> u64 {

@@ -13,7 +13,7 @@ use tonic::{Request, Response, Status as Refusal};
 use super::proto::peer::peer_server::Peer as Service;
 use super::proto::peer::{ChangeNotification, ChangeNotificationType, NotifyRequest, Tls};
 
-/// Streams served at a time: a relay has one.
+/// Streams served at a time on a socket: a relay has one.
 const MAX_WATCHERS: usize = 64;
 /// Changes that wait for a slow reader; it holds up nobody else.
 const WAITING: usize = 64;
@@ -63,6 +63,12 @@ impl Peer {
             peers,
             watchers: Arc::new(Semaphore::new(MAX_WATCHERS)),
         }
+    }
+
+    /// The same for another socket: those who hear of peers there take nobody's place here.
+    #[must_use]
+    pub fn for_others(&self) -> Self {
+        Self::new(self.peers.clone())
     }
 
     async fn tell(

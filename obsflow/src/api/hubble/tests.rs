@@ -555,8 +555,32 @@ async fn more_readers_than_there_is_room_for_are_refused_until_one_ends() {
         }
     };
     assert_eq!((open.len(), refused.code()), (128, Code::ResourceExhausted));
+    // At another socket there is room, as there is for what is not followed.
+    let other = observer.for_others();
+    assert!(other.get_flows(tonic::Request::new(request())).await.is_ok());
+    let events = |follow| GetDebugEventsRequest {
+        follow,
+        ..GetDebugEventsRequest::default()
+    };
+    let of_events = async |follow| {
+        observer
+            .get_debug_events(tonic::Request::new(events(follow)))
+            .await
+    };
+    assert!(of_events(false).await.is_ok());
+    // Who follows what never comes takes a place, too.
+    assert_eq!(
+        of_events(true).await.err().unwrap().code(),
+        Code::ResourceExhausted
+    );
     open.pop();
-    assert!(observer.get_flows(tonic::Request::new(request())).await.is_ok());
+    let mut waiting = of_events(true).await.unwrap().into_inner();
+    let refused = observer.get_flows(tonic::Request::new(request())).await;
+    assert!(refused.is_err());
+    // And hears the end.
+    drop(recorder);
+    let end = waiting.next().await.unwrap().unwrap_err();
+    assert_eq!(end.code(), Code::Unavailable);
 }
 
 #[tokio::test]
