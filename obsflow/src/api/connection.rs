@@ -8,11 +8,12 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::unix::UCred;
 use tokio::net::{TcpStream, UnixStream};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Sleep;
 use tokio_rustls::Accept;
 use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
+
+use super::places::{Call, Calls, Place};
 
 /// What is read and thrown away at a time.
 const DISCARD: usize = 4096;
@@ -48,6 +49,21 @@ pub(super) enum Caller {
     Port,
 }
 
+/// What calls know of their connection.
+#[derive(Clone, Debug)]
+pub(super) struct Guest {
+    /// Who calls.
+    pub(super) caller: Caller,
+    calls: Calls,
+}
+
+impl Guest {
+    /// A call that begins now.
+    pub(super) fn begin(&self) -> Call {
+        self.calls.begin()
+    }
+}
+
 /// A stream whose shutdown waits until the other side closes, too. A plain close makes the other side's next write fail -
 /// gRPC writes while it reads, to say that there is room again - and what it has not read yet is lost.
 pub(super) struct Connection {
@@ -57,18 +73,18 @@ pub(super) struct Connection {
     /// Runs until the preface is there, and while the connection closes.
     deadline: Option<Pin<Box<Sleep>>>,
     is_closing: bool,
-    _slot: OwnedSemaphorePermit,
+    place: Place,
 }
 
 impl Connection {
-    /// A connection that was accepted, and holds one of its listener's places.
-    pub(super) fn new(socket: Socket, slot: OwnedSemaphorePermit) -> Self {
+    /// A connection that was accepted, and has one of its listener's places.
+    pub(super) fn new(socket: Socket, place: Place) -> Self {
         Self {
             socket,
             missing: PREFACE,
             deadline: Some(Box::pin(tokio::time::sleep(GREETING))),
             is_closing: false,
-            _slot: slot,
+            place,
         }
     }
 
@@ -80,12 +96,15 @@ impl Connection {
 }
 
 impl Connected for Connection {
-    type ConnectInfo = Caller;
+    type ConnectInfo = Guest;
 
-    fn connect_info(&self) -> Caller {
-        match &self.socket {
-            Socket::Unix(socket) => Caller::Local(socket.peer_cred().ok()),
-            Socket::Tcp(_) | Socket::Handshake(_) | Socket::Tls(_) => Caller::Port,
+    fn connect_info(&self) -> Guest {
+        Guest {
+            caller: match &self.socket {
+                Socket::Unix(socket) => Caller::Local(socket.peer_cred().ok()),
+                Socket::Tcp(_) | Socket::Handshake(_) | Socket::Tls(_) => Caller::Port,
+            },
+            calls: self.place.calls(),
         }
     }
 }
@@ -111,8 +130,12 @@ impl Socket {
 }
 
 impl Connection {
-    /// What became of something; as long as the other side has said nothing, it has only so much time.
+    /// What became of something; as long as the other side has said nothing, it has only so much time. It is over, too, when
+    /// somebody else needs the place of who asks nothing.
     fn in_time<T>(&mut self, cx: &mut Context<'_>, done: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if self.place.is_over(cx) {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
         if done.is_pending() && self.missing > 0 && self.is_late(cx) {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }

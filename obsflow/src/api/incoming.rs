@@ -1,19 +1,17 @@
-//! Connections as they come, no more than there is room for. Whoever opens a thousand of them keeps nobody out but those who
-//! come by the same listener, and those only until the silent ones are over.
+//! Connections as they come, no more than there is room for. Whoever opens a thousand of them keeps nobody out who asks.
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::Semaphore;
 use tokio::time::Sleep;
 use tokio_stream::Stream;
 
 use super::address::Address;
 use super::connection::{Connection, Socket};
+use super::places::Places;
 use super::tls::Tls;
 
 /// Connections served at a time by one listener.
@@ -48,10 +46,11 @@ pub(super) struct Incoming {
     accepting: Accepting,
     address: Address,
     tls: Option<Tls>,
-    slots: Arc<Semaphore>,
+    places: Places,
     pause: Option<Pin<Box<Sleep>>>,
-    /// Both are said once: the log is no place for what a flood repeats.
+    /// Each is said once: the log is no place for what a flood repeats.
     said_full: bool,
+    said_closed: bool,
     said_failed: bool,
 }
 
@@ -62,9 +61,10 @@ impl Incoming {
             accepting,
             address,
             tls,
-            slots: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
+            places: Places::new(MAX_CONNECTIONS),
             pause: None,
             said_full: false,
+            said_closed: false,
             said_failed: false,
         }
     }
@@ -80,22 +80,29 @@ impl Stream for Incoming {
                 self.pause = None;
             }
             match ready!(self.accepting.poll_accept(cx)) {
-                Ok(socket) => match Arc::clone(&self.slots).try_acquire_owned() {
-                    Ok(slot) => {
+                Ok(socket) => match self.places.take() {
+                    Some((place, is_full)) => {
+                        if is_full && !self.said_full {
+                            self.said_full = true;
+                            tracing::warn!(
+                                address = %self.address,
+                                "{MAX_CONNECTIONS} connections are open: those that ask nothing are closed for others"
+                            );
+                        }
                         let socket = match (socket, &mut self.tls) {
                             (Socket::Tcp(socket), Some(tls)) => {
                                 Socket::Handshake(Box::new(tls.acceptor().accept(socket)))
                             }
                             (socket, _) => socket,
                         };
-                        return Poll::Ready(Some(Ok(Connection::new(socket, slot))));
+                        return Poll::Ready(Some(Ok(Connection::new(socket, place))));
                     }
-                    Err(_) if self.said_full => {}
-                    Err(_) => {
-                        self.said_full = true;
+                    None if self.said_closed => {}
+                    None => {
+                        self.said_closed = true;
                         tracing::warn!(
                             address = %self.address,
-                            "{MAX_CONNECTIONS} connections are open: more are closed at once"
+                            "{MAX_CONNECTIONS} connections are open, each with a call: more are closed at once"
                         );
                     }
                 },

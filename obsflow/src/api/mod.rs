@@ -1,6 +1,7 @@
 //! The gRPC API of an agent: Hubble's Observer and Peer, and `obsflow.v1`; messages, servers and a client.
 
 pub mod address;
+mod calls;
 mod client;
 mod connection;
 pub mod convert;
@@ -8,6 +9,7 @@ pub mod hubble;
 mod incoming;
 mod listener;
 mod once;
+mod places;
 mod probe;
 mod remote;
 mod server;

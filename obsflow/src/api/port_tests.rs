@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::convert::tests::sample_report;
 use super::incoming::MAX_CONNECTIONS;
-use super::{Address, Client, ClientError, Listener, Publisher, Remote, RemoteError, ServeError};
+use super::{Address, Client, ClientError, Listener, Next, Publisher, Remote, RemoteError, ServeError};
 use crate::model::Clock;
 use crate::testing::TempDir;
 
@@ -62,6 +62,16 @@ impl Running {
     }
 }
 
+/// Both ends of connections are in this process.
+fn allow_many_files() {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let raised = rustix::process::Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    rustix::process::setrlimit(rustix::process::Resource::Nofile, raised).unwrap();
+}
+
 fn client(at: SocketAddr) -> Client {
     Client::connect(&format!("tcp://{at}")).unwrap()
 }
@@ -105,13 +115,7 @@ fn a_thousand_silent_connections_disturb_nobody() {
     let running = start();
     let mut served = client(running.at);
     served.report().unwrap();
-    // Both ends are in this process.
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
-    let raised = rustix::process::Rlimit {
-        current: limit.maximum,
-        ..limit
-    };
-    rustix::process::setrlimit(rustix::process::Resource::Nofile, raised).unwrap();
+    allow_many_files();
     let mut silent: Vec<TcpStream> = (0..MAX_CONNECTIONS + 1000)
         .map(|_| TcpStream::connect(running.at).unwrap())
         .collect();
@@ -124,7 +128,7 @@ fn a_thousand_silent_connections_disturb_nobody() {
     let mut by_path = Client::connect_to(&running.unix).unwrap();
     assert_eq!(by_path.report().unwrap().report, sample_report());
     assert!(began.elapsed() < SOON / 2, "{:?}", began.elapsed());
-    // Those beyond are closed at once, the others when they have said nothing for long enough.
+    // Most are closed for those that come behind them, the others when they have said nothing for long enough.
     for stream in &mut silent {
         stream.set_read_timeout(Some(SOON)).unwrap();
         let mut rest = Vec::new();
@@ -138,6 +142,37 @@ fn a_thousand_silent_connections_disturb_nobody() {
     assert_eq!(client(running.at).report().unwrap().report, sample_report());
     drop((served, by_path));
     running.end();
+}
+
+/// More of them than there are places, alive as HTTP/2 knows it: whoever asks finds a place, and keeps it.
+#[test]
+fn who_asks_nothing_keeps_nobody_out() {
+    let running = start();
+    allow_many_files();
+    let mut served = client(running.at);
+    served.report().unwrap();
+    let crowd = || -> Vec<TcpStream> {
+        (0..MAX_CONNECTIONS)
+            .map(|_| {
+                let mut stream = TcpStream::connect(running.at).unwrap();
+                // And no settings.
+                let _ = stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0");
+                stream
+            })
+            .collect()
+    };
+    let first = crowd();
+    let mut other = client(running.at);
+    assert_eq!(other.report().unwrap().report, sample_report());
+    let mut reports = other.watch().unwrap();
+    assert!(matches!(reports.next_within(SOON), Ok(Next::Report(_))));
+    let second = crowd();
+    // A connection that asked before is not the first to go.
+    assert_eq!(served.report().unwrap().report, sample_report());
+    running.publisher.end();
+    assert!(matches!(reports.next_within(SOON), Ok(Next::Ended)));
+    drop((first, second, served, other));
+    running.thread.join().unwrap();
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use tokio::sync::mpsc;
 use tonic::{Request, Status as Refusal};
 
-use super::connection::Caller;
+use super::connection::{Caller, Guest};
 use super::convert::{Event, event_to};
 use super::v1;
 use crate::model::verdict::Export;
@@ -14,7 +14,7 @@ const WAITING: usize = 64;
 
 /// Whether the caller may ask for traffic in somebody's network namespace.
 pub(super) fn permitted<T>(request: &Request<T>) -> Result<(), Refusal> {
-    match request.extensions().get() {
+    match request.extensions().get::<Guest>().map(|guest| &guest.caller) {
         Some(Caller::Local(Some(credentials))) if credentials.uid() == 0 => Ok(()),
         None | Some(Caller::Port) => Err(Refusal::permission_denied(
             "active checks are served over a unix socket only",

@@ -12,6 +12,7 @@ use tonic::codegen::http;
 use tonic::{Request, Response, Status as Refusal};
 use tonic_health::ServingStatus;
 
+use super::calls::Arrivals;
 use super::convert::{report_to, status_to};
 use super::hubble::proto::observer::observer_server::ObserverServer;
 use super::hubble::proto::peer::peer_server::PeerServer;
@@ -29,6 +30,8 @@ const MAX_WATCHERS: usize = 64;
 const MAX_CALLS: u32 = 32;
 /// Longest request, in bytes: filters, of which nobody has that many.
 const MAX_REQUEST: usize = 128 << 10;
+/// Longest request about health or the API itself, in bytes: a name.
+const MAX_NAME: usize = 4 << 10;
 /// Largest headers of a request, in bytes.
 const MAX_HEADERS: u32 = 16 << 10;
 /// What the observer is called by those who ask for its health: by its own name, and by the one that the `hubble` command has for it.
@@ -169,7 +172,8 @@ impl Server {
                 .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         };
         // Both are made of what was compiled with the program.
-        let (new, old) = (reflection().build_v1().ok(), reflection().build_v1alpha().ok());
+        let new = reflection().build_v1().ok();
+        let old = reflection().build_v1alpha().ok();
         let diagnosis = listener
             .is_for_known_people()
             .then(|| DiagnosisServer::new(self).max_decoding_message_size(MAX_REQUEST));
@@ -179,9 +183,10 @@ impl Server {
             .http2_keepalive_timeout(Some(PING.1))
             .http2_max_header_list_size(MAX_HEADERS)
             .layer(tower::util::MapResponseLayer::new(with_version))
-            .add_service(health)
-            .add_optional_service(new)
-            .add_optional_service(old)
+            .layer(Arrivals::default())
+            .add_service(health.max_decoding_message_size(MAX_NAME))
+            .add_optional_service(new.map(|service| service.max_decoding_message_size(MAX_NAME)))
+            .add_optional_service(old.map(|service| service.max_decoding_message_size(MAX_NAME)))
             .add_optional_service(
                 observer.map(|observer| ObserverServer::new(observer).max_decoding_message_size(MAX_REQUEST)),
             )
