@@ -115,6 +115,13 @@ fn serve(config: &config::Agent, stop: &Stop) -> anyhow::Result<()> {
     });
     let events = config.events.then(|| events_of(&session, &node)).flatten();
     peers.follow(session.cluster());
+    let endpoints_name_it = session.cluster().is_some() && config.live.cluster.agents.is_some();
+    if !peers.names_itself() && !endpoints_name_it {
+        tracing::warn!(
+            "this agent listens at all addresses, and names none of them to whoever asks for peers: a relay that asks it \
+             does not ask it for flows; add --peer {node}=ADDRESS:PORT"
+        );
+    }
     let publishing = Publishing {
         node,
         events,

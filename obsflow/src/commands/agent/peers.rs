@@ -74,6 +74,12 @@ impl PeerList {
         });
     }
 
+    /// Whether others are told of this agent: one that listens at all addresses does not know by which it is reached.
+    pub(super) fn names_itself(&self) -> bool {
+        let is_reached = |own: &Own| reached(&own.address).is_some();
+        self.own.as_ref().is_none_or(is_reached) || self.said.contains_key(&self.node)
+    }
+
     /// Once a second.
     pub(super) fn second(&mut self, now: Mono) {
         let agents = self.cluster.as_mut().and_then(|cluster| {
@@ -184,6 +190,9 @@ mod tests {
         let said = Nodes::from([("b".into(), place("192.0.2.2:1".to_owned()))]);
         let mut list = PeerList::new("a", said, &listeners);
         assert_eq!(known(&list), [("b".to_owned(), "192.0.2.2:1".to_owned())]);
+        assert!(!list.names_itself());
+        let own = Nodes::from([("a".into(), place("192.0.2.1:1".to_owned()))]);
+        assert!(PeerList::new("a", own, &listeners).names_itself());
         let agents = |of: &[(&str, &str)]| {
             let agents = of.iter();
             Arc::new(Cluster {
