@@ -206,14 +206,14 @@ impl<T: Entry> Writer<T> {
         drop(gone);
     }
 
-    /// Tells readers what there is: once for many entries.
-    pub fn publish(&mut self) {
+    /// Tells readers what there is, once for many entries: when there is more, or in any case. Whether they were told.
+    pub fn publish(&mut self, in_any_case: bool) -> bool {
         let kept = self.store.kept();
         self.signal.send_if_modified(|known| {
             let changed = known.end != kept.end;
             *known = kept;
-            changed
-        });
+            changed || in_any_case
+        })
     }
 
     /// Lets go of what is too old by now.
@@ -432,6 +432,18 @@ impl<T: Entry> Cursor<T> {
             }
             None => Next::End,
         }
+    }
+
+    /// When the next entry happened, without a step towards it. What is lost has no time, and comes first.
+    pub fn peek(&mut self) -> Option<Mono> {
+        let next = self.next;
+        let at = match self.read() {
+            Next::Entry(entry) => Some(entry.at()),
+            Next::Lost(_) => Some(Mono(0)),
+            Next::End => None,
+        };
+        self.next = next;
+        at
     }
 
     /// The entry of this number, if it is kept.

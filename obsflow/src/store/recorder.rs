@@ -9,20 +9,52 @@ use tokio::sync::watch;
 use super::names::Names;
 use super::seen::Seen;
 use super::{Limits, Store, Writer};
+use crate::model::observation::What;
 use crate::model::{Clock, Mono, Observation};
 
 /// What flows a second are counted over.
 const MINUTE: Duration = Duration::from_secs(60);
 
+/// States of sockets that are kept. They come all the time, whether anything happens or not: among flows they would push out
+/// what happened, yesterday's failure first.
+const STATES: usize = 2_048;
+/// What they take, in bytes.
+const STATES_BYTES: usize = 2 << 20;
+
 /// See the module.
 #[derive(Debug)]
 pub struct Recorder {
-    writer: Writer<Seen>,
-    names: Names,
+    flows: Book,
+    states: Book,
     /// How many there were at each second of the last minute.
     seconds: VecDeque<(Mono, u64)>,
     facts: watch::Sender<Facts>,
     since: Mono,
+}
+
+/// What is written, and the names in it.
+#[derive(Debug)]
+struct Book {
+    writer: Writer<Seen>,
+    names: Names,
+}
+
+impl Book {
+    fn new(limits: Limits) -> Self {
+        Self {
+            writer: Writer::new(limits),
+            names: Names::default(),
+        }
+    }
+
+    fn write(&mut self, observation: &Observation) {
+        if self.writer.is_at_a_chunk() {
+            self.names.clear();
+        }
+        let seen = Seen::of(observation, &mut self.names);
+        let beyond = self.names.take_bytes();
+        self.writer.push(seen, beyond);
+    }
 }
 
 /// What readers know beyond the entries.
@@ -37,6 +69,8 @@ struct Facts {
 pub struct History {
     /// The entries.
     pub store: Store<Seen>,
+    /// States of sockets, which are no part of them. Whoever waits for entries is woken for states, too.
+    pub states: Store<Seen>,
     /// Name of this node.
     pub node: Arc<str>,
     /// Since when there is any.
@@ -49,8 +83,12 @@ impl Recorder {
     #[must_use]
     pub fn new(limits: Limits, clock: Clock, now: Mono) -> Self {
         Self {
-            writer: Writer::new(limits),
-            names: Names::default(),
+            flows: Book::new(limits),
+            states: Book::new(Limits {
+                entries: limits.entries.min(STATES),
+                bytes: limits.bytes.min(STATES_BYTES),
+                age: limits.age,
+            }),
             seconds: VecDeque::from([(now, 0)]),
             facts: watch::Sender::new(Facts { clock, rate: 0.0 }),
             since: now,
@@ -61,7 +99,8 @@ impl Recorder {
     #[must_use]
     pub fn history(&self, node: impl Into<Arc<str>>) -> History {
         History {
-            store: self.writer.store(),
+            store: self.flows.writer.store(),
+            states: self.states.writer.store(),
             node: node.into(),
             since: self.since,
             facts: self.facts.subscribe(),
@@ -70,23 +109,23 @@ impl Recorder {
 
     /// Keeps an observation.
     pub fn record(&mut self, observation: &Observation) {
-        if self.writer.is_at_a_chunk() {
-            self.names.clear();
+        match observation.what {
+            What::TcpInfo(_) => self.states.write(observation),
+            _ => self.flows.write(observation),
         }
-        let seen = Seen::of(observation, &mut self.names);
-        let beyond = self.names.take_bytes();
-        self.writer.push(seen, beyond);
     }
 
     /// Tells readers of what was kept since.
     pub fn publish(&mut self) {
-        self.writer.publish();
+        let more = self.states.writer.publish(false);
+        self.flows.writer.publish(more);
     }
 
     /// Once a second: lets go of what is too old, and counts.
     pub fn second(&mut self, clock: Clock, now: Mono) {
-        self.writer.expire(now);
-        let end = self.writer.store.kept().end;
+        self.flows.writer.expire(now);
+        self.states.writer.expire(now);
+        let end = self.flows.writer.store.kept().end;
         self.seconds.push_back((now, end));
         while self.seconds.len() > 2
             && self

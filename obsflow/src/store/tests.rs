@@ -123,7 +123,7 @@ async fn a_reader_at_the_end_waits_for_more() {
     });
     for number in 0..5 {
         writer.push(Number(number), 0);
-        writer.publish();
+        writer.publish(false);
         tokio::task::yield_now().await;
     }
     drop(writer);

@@ -14,10 +14,11 @@ use super::message;
 use super::place::{Begin, Selection, Turn};
 use super::proto::observer::GetFlowsResponse;
 use super::proto::observer::get_flows_response::ResponseTypes;
+use super::reader::Reader;
 use crate::flow::FlowMaker;
 use crate::model::Mono;
 use crate::model::flow::{Body, LostEvent, LostSource, Response};
-use crate::store::{Cursor, Detail, History, Kept, Next, Seen};
+use crate::store::{Detail, History, Kept, Next};
 
 /// See the module.
 #[derive(Debug)]
@@ -26,7 +27,7 @@ pub(super) struct Flows {
     maker: FlowMaker,
     selection: Selection,
     mask: Option<Mask>,
-    cursor: Cursor<Seen>,
+    reader: Reader,
     /// What is told before anything else.
     before: Option<GetFlowsResponse>,
     extent: Extent,
@@ -38,8 +39,6 @@ pub(super) struct Flows {
 pub(super) enum Extent {
     /// As far as there were entries when it was asked for, and no more flows than that.
     Kept {
-        /// The number after the last entry.
-        end: u64,
         /// Flows.
         left: u64,
     },
@@ -65,10 +64,11 @@ impl Flows {
         // All that went before the first entry of this answer; what went since then is told when it is come to.
         let before = begin.beyond.map(|times| {
             let last = times.map_or(Mono(0), |(_, last)| last);
-            message::response(&lost(&maker, begin.number, times, last))
+            let count = begin.number + begin.state.unwrap_or_default();
+            message::response(&lost(&maker, count, times, last))
         });
         Self {
-            cursor: history.store.cursor(begin.number),
+            reader: Reader::new(&history, &begin, matches!(extent, Extent::Follow(_))),
             history,
             maker,
             selection,
@@ -103,13 +103,10 @@ impl Flows {
     fn look(&mut self) -> Look {
         let mut turn = Turn::new();
         while !turn.is_over() {
-            if let Extent::Kept { end, left } = self.extent
-                && (left == 0 || self.cursor.position() >= end)
-            {
+            if matches!(self.extent, Extent::Kept { left: 0 }) {
                 return Look::Over;
             }
-            let position = self.cursor.position();
-            match self.cursor.read() {
+            match self.reader.read() {
                 Next::Entry(seen) => {
                     if matches!(self.extent, Extent::Follow(_))
                         && !matches!(seen.detail, Detail::Lost(_))
@@ -120,17 +117,12 @@ impl Flows {
                     let Some(response) = self.selection.take(seen, &self.maker) else {
                         continue;
                     };
-                    if let (Extent::Kept { left, .. }, Body::Flow(_)) = (&mut self.extent, &response.body) {
+                    if let (Extent::Kept { left }, Body::Flow(_)) = (&mut self.extent, &response.body) {
                         *left -= 1;
                     }
                     return Look::Found(response);
                 }
                 Next::Lost(count) => {
-                    // Others went, too, that came after all of this answer.
-                    let count = match self.extent {
-                        Extent::Kept { end, .. } => count.min(end - position),
-                        Extent::Follow(_) | Extent::Over => count,
-                    };
                     let last = self.history.store.gone().map_or(Mono(0), |(_, last)| last);
                     return Look::Found(lost(&self.maker, count, None, last));
                 }

@@ -10,6 +10,7 @@ mod observer;
 mod peer;
 mod place;
 pub mod read;
+mod reader;
 
 #[cfg(test)]
 mod dial_tests;

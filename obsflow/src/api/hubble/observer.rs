@@ -86,7 +86,6 @@ impl Observer {
             Extent::Follow(WatchStream::new(changes))
         } else {
             Extent::Kept {
-                end: self.history.store.kept().end,
                 left: match request.number {
                     0 => u64::MAX,
                     number => number,

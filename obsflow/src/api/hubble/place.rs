@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use tonic::Status as Refusal;
 
 use super::proto::observer::GetFlowsRequest;
+use super::reader::Backwards;
 use crate::filter::FilterSet;
 use crate::flow::FlowMaker;
 use crate::model::Mono;
@@ -58,12 +59,24 @@ pub(super) struct Selection {
 pub(super) struct Begin {
     /// With the entry of this number.
     pub(super) number: u64,
+    /// And of states of sockets with that of this one, if they are wanted.
+    pub(super) state: Option<u64>,
     /// What is not kept any more would have been part of it: when the first and the last of so many entries happened.
     pub(super) beyond: Option<Beyond>,
 }
 
 /// When the first and the last entry before a number happened, as far as that is known.
 pub(super) type Beyond = Option<(Mono, Mono)>;
+
+/// The earlier of the first, and the later of the last.
+fn both(one: Beyond, other: Beyond) -> Beyond {
+    match (one, other) {
+        (Some((first, last)), Some((other_first, other_last))) => {
+            Some((first.min(other_first), last.max(other_last)))
+        }
+        (one, other) => one.or(other),
+    }
+}
 
 /// A message that quotes what it was sent, and may be as long: clients take no headers of that length.
 pub(super) fn readable(mut message: String) -> String {
@@ -136,11 +149,18 @@ impl Selection {
         history: &History,
         maker: &FlowMaker,
     ) -> Begin {
-        // At one moment: what goes from here on is lost to this reader when it comes to it.
+        // Each at one moment: what goes from here on is lost to this reader when it comes to it.
         let (kept, gone) = history.store.kept_and_gone();
+        let states = self.socket_state.then(|| history.states.kept_and_gone());
+        let (states, gone) = match states {
+            Some((states, of_states)) => (Some(states), both(gone, of_states)),
+            None => (None, gone),
+        };
+        let len = kept.len() + states.map_or(0, |states| states.len());
         let all = Begin {
             number: kept.begin,
-            beyond: (kept.begin > 0).then_some(gone),
+            state: states.map(|states| states.begin),
+            beyond: (kept.begin > 0 || states.is_some_and(|states| states.begin > 0)).then_some(gone),
         };
         if let Some(since) = self.since {
             // Entries come only nearly in the order of their times: all are looked at, which takes less than a millisecond.
@@ -152,23 +172,29 @@ impl Selection {
         }
         if request.first
             || (request.number == 0 && !request.follow)
-            || request.number >= kept.len() && request.number > 0
+            || request.number >= len && request.number > 0
         {
             return all;
         }
         if request.number == 0 {
             return Begin {
                 number: kept.end,
+                state: states.map(|states| states.end),
                 beyond: None,
             };
         }
-        let mut cursor = history.store.cursor(kept.end);
+        let mut backwards = Backwards::new(history, self.socket_state);
         let (mut found, mut turn) = (0, Turn::new());
-        for number in (kept.begin..kept.end).rev() {
-            if cursor.get(number).is_some_and(|seen| self.counts(seen, maker)) {
+        while let Some(seen) = backwards.step() {
+            if self.counts(seen, maker) {
                 found += 1;
                 if found == request.number {
-                    return Begin { number, beyond: None };
+                    let (number, state) = backwards.numbers();
+                    return Begin {
+                        number,
+                        state,
+                        beyond: None,
+                    };
                 }
             }
             if turn.is_over() {

@@ -12,7 +12,7 @@ use super::mask::Mask;
 use super::message;
 use super::observer::Observer;
 use super::peer::Peers;
-use super::proto::flow::{FlowFilter, layer4};
+use super::proto::flow::{EventTypeFilter, FlowFilter, layer4};
 use super::proto::observer::get_flows_response::ResponseTypes;
 use super::proto::observer::observer_server::Observer as _;
 use super::proto::observer::{
@@ -407,10 +407,7 @@ async fn what_goes_while_an_answer_begins_and_is_read_is_counted_once() {
         selection,
         None,
         begin,
-        super::flows::Extent::Kept {
-            end: history.store.kept().end,
-            left: u64::MAX,
-        },
+        super::flows::Extent::Kept { left: u64::MAX },
         readers.try_acquire_owned().unwrap(),
     );
     let mut count = 0;
@@ -421,6 +418,129 @@ async fn what_goes_while_an_answer_begins_and_is_read_is_counted_once() {
         };
     }
     assert_eq!(count, history.store.kept().end);
+}
+
+/// What every connection says every few seconds, whether anything happens or not.
+fn state(port: u16, second: u64) -> Observation {
+    let sample = samples::all()
+        .into_iter()
+        .find(|sample| matches!(sample.what, What::TcpInfo(_)));
+    Observation {
+        what: sample.unwrap().what,
+        ..attempt(port, second)
+    }
+}
+
+fn of_sockets(request: GetFlowsRequest) -> GetFlowsRequest {
+    GetFlowsRequest {
+        whitelist: [4, 7]
+            .map(|kind| FlowFilter {
+                event_type: vec![EventTypeFilter {
+                    r#type: kind,
+                    ..EventTypeFilter::default()
+                }],
+                ..FlowFilter::default()
+            })
+            .into(),
+        ..request
+    }
+}
+
+#[tokio::test]
+async fn states_of_sockets_push_out_nothing_that_happened() {
+    let mut recorder = recorder(3_000);
+    recorder.record(&attempt(1, 1));
+    for second in 2..6_000 {
+        recorder.record(&state(2, second));
+    }
+    recorder.record(&attempt(3, 6_000));
+    recorder.publish();
+    let observer = observer(&recorder);
+    let everything = ask(&observer, GetFlowsRequest::default()).await.unwrap();
+    assert_eq!(everything, flows([1, 3]));
+    let status = observer.server_status(tonic::Request::new(ServerStatusRequest {}));
+    let status = status.await.unwrap().into_inner();
+    assert_eq!((status.num_flows, status.seen_flows), (2, 2));
+    // Who asks for them gets the newest, and hears of the others.
+    let states = ask(&observer, of_sockets(GetFlowsRequest::default()))
+        .await
+        .unwrap();
+    let [Said::Lost(lost), Said::Flow(1), rest @ .., Said::Flow(3)] = &states[..] else {
+        panic!("{states:?}");
+    };
+    assert_eq!((rest.len(), *lost), (2_048, 5_998 - 2_048));
+    assert!(rest.iter().all(|said| *said == Said::Flow(2)));
+}
+
+#[tokio::test]
+async fn states_of_sockets_are_in_their_places() {
+    let mut recorder = recorder(100);
+    let record = |recorder: &mut Recorder, port: u16| {
+        let second = port.into();
+        recorder.record(&if port.is_multiple_of(3) {
+            state(port, second)
+        } else {
+            attempt(port, second)
+        });
+    };
+    for port in 1..=20 {
+        record(&mut recorder, port);
+    }
+    recorder.publish();
+    let observer = observer(&recorder);
+    let all = of_sockets(GetFlowsRequest::default());
+    for (request, expected) in [
+        (all.clone(), 1..=20),
+        (
+            GetFlowsRequest {
+                number: 7,
+                ..all.clone()
+            },
+            14..=20,
+        ),
+        (
+            GetFlowsRequest {
+                number: 6,
+                first: true,
+                ..all.clone()
+            },
+            1..=6,
+        ),
+        (
+            GetFlowsRequest {
+                since: at(9),
+                until: at(12),
+                ..all.clone()
+            },
+            9..=12,
+        ),
+    ] {
+        assert_eq!(
+            ask(&observer, request.clone()).await.unwrap(),
+            flows(expected),
+            "{request:?}"
+        );
+    }
+    let follow = GetFlowsRequest {
+        number: 2,
+        follow: true,
+        ..all
+    };
+    let mut answer = observer
+        .get_flows(tonic::Request::new(follow))
+        .await
+        .unwrap()
+        .into_inner();
+    for port in 19..=20 {
+        assert_eq!(said(&answer.next().await.unwrap().unwrap()), Said::Flow(port));
+    }
+    // A state alone is told, too.
+    record(&mut recorder, 21);
+    recorder.publish();
+    assert_eq!(said(&answer.next().await.unwrap().unwrap()), Said::Flow(21));
+    record(&mut recorder, 22);
+    recorder.publish();
+    assert_eq!(said(&answer.next().await.unwrap().unwrap()), Said::Flow(22));
 }
 
 #[tokio::test]
