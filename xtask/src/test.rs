@@ -171,10 +171,10 @@ fn deny() -> Result<()> {
 
 const LAB: &str = "package(obsflow-tests)";
 
-fn nextest(filter: &str, more: &[(&str, &Path)], count: &mut Count) -> Result<()> {
+fn nextest(profile: &str, filter: &str, more: &[(&str, &Path)], count: &mut Count) -> Result<()> {
     sh::watch(
-        cargo("nextest run --locked --workspace --no-tests=pass --filterset")
-            .arg(filter)
+        cargo("nextest run --locked --workspace --no-tests=pass --profile")
+            .args([profile, "--filterset", filter])
             .envs(more.iter().copied())
             // A snapshot that differs is a failure, not a file to look at later.
             .env("INSTA_UPDATE", "no"),
@@ -183,7 +183,7 @@ fn nextest(filter: &str, more: &[(&str, &Path)], count: &mut Count) -> Result<()
 }
 
 fn unit(count: &mut Count) -> Result<()> {
-    nextest(&format!("not {LAB}"), &[], count)
+    nextest("default", &format!("not {LAB}"), &[], count)
 }
 
 fn doctest(count: &mut Count) -> Result<()> {
@@ -200,5 +200,10 @@ fn lab(count: &mut Count) -> Result<()> {
     let image = image::here()?;
     // Two floods on one machine would be load for each other.
     let _turn = setup::machine_lock("lab")?;
-    nextest(LAB, &[("OBSFLOW_BIN", &binary), ("OBSFLOW_IMAGE", &image)], count)
+    nextest(
+        "lab",
+        LAB,
+        &[("OBSFLOW_BIN", &binary), ("OBSFLOW_IMAGE", &image)],
+        count,
+    )
 }
