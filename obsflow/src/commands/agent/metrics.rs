@@ -1,17 +1,20 @@
 //! `/metrics`, for Prometheus.
 
 mod incoming;
+mod pages;
 
 use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{HeaderMap, header};
-use axum::response::IntoResponse;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
 use self::incoming::Incoming;
+use self::pages::Pages;
 use crate::api::Tls;
 use crate::config;
 use crate::sinks::metrics::{Format, Scraper};
@@ -67,11 +70,14 @@ impl MetricsServer {
         };
         tracing::info!(%address, scheme, "serving /metrics");
         let incoming = Incoming::new(listener, self.config.tls.map(Tls::new));
-        let router = Router::new()
-            .route("/metrics", get(metrics))
-            .with_state(self.scraper);
-        axum::serve(incoming, router).await
+        axum::serve(incoming, router(Pages::new(self.scraper))).await
     }
+}
+
+fn router(pages: Pages) -> Router {
+    Router::new()
+        .route("/metrics", get(metrics))
+        .with_state(Arc::new(pages))
 }
 
 fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
@@ -80,16 +86,24 @@ fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
     Ok(listener)
 }
 
-async fn metrics(State(scraper): State<Scraper>, headers: HeaderMap) -> impl IntoResponse {
+async fn metrics(State(pages): State<Arc<Pages>>, headers: HeaderMap) -> Response {
     let accept: Vec<&str> = headers
         .get_all(header::ACCEPT)
         .iter()
         .filter_map(|value| value.to_str().ok())
         .collect();
     let format = Format::accepted(&accept.join(","));
-    scraper.refresh().await;
-    // On a thread of its own: other answers of this one need not wait for thousands of lines.
-    let text = tokio::task::spawn_blocking(move || scraper.encode(format)).await;
-    text.map(|text| ([(header::CONTENT_TYPE, format.content_type())], text))
-        .map_err(|_| axum::http::StatusCode::INTERNAL_SERVER_ERROR)
+    match pages.page(format).await {
+        Some(page) => ([(header::CONTENT_TYPE, format.content_type())], page).into_response(),
+        None => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            [(header::RETRY_AFTER, "15")],
+            "others read /metrics, and too slowly: there is no room for one more answer\n",
+        )
+            .into_response(),
+    }
 }
+
+#[cfg(test)]
+#[path = "metrics_tests.rs"]
+mod tests;

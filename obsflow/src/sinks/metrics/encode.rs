@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use prometheus_client::collector::Collector;
+use prometheus_client::encoding::text::encode as write_all;
 use prometheus_client::encoding::{
     DescriptorEncoder, EncodeLabelKey, EncodeLabelSet, EncodeLabelValue, LabelSetEncoder, MetricEncoder,
     NoLabelSet,
@@ -84,15 +85,18 @@ pub(super) fn encode(shared: &Arc<Shared>, pod_label: bool, format: Format) -> S
         shared: Arc::clone(shared),
         pod_label,
     }));
-    let mut text = String::new();
     // Writing into a string does not fail.
-    if prometheus_client::encoding::text::encode(&mut text, &registry).is_err() {
-        text.clear();
-    }
     match format {
-        Format::OpenMetrics => text,
-        Format::Text => classic(&text),
+        Format::OpenMetrics => {
+            let mut text = String::new();
+            write_all(&mut text, &registry).map(|()| text)
+        }
+        Format::Text => {
+            let mut classic = Classic::default();
+            write_all(&mut classic, &registry).map(|()| classic.text)
+        }
     }
+    .unwrap_or_default()
 }
 
 /// Every series there is.
@@ -200,30 +204,61 @@ fn label(encoder: &mut LabelSetEncoder<'_>, name: &str, value: &str) -> fmt::Res
     text.finish()
 }
 
-/// From OpenMetrics to the text format. Samples are written alike; what differs are the lines about a family: its name there is
-/// the samples', with `_total` or `_info`, an info is a gauge, and units and the end are not said.
-fn classic(open: &str) -> String {
-    let mut text = String::with_capacity(open.len());
-    let mut help: Option<(&str, &str)> = None;
-    for line in open.lines() {
+/// Makes the text format of OpenMetrics as it is written: a page is large, and is held once. Samples are written alike; what
+/// differs are the lines about a family: its name there is the samples', with `_total` or `_info`, an info is a gauge, and units
+/// and the end are not said.
+#[derive(Default)]
+struct Classic {
+    text: String,
+    /// The line that is being written, if it is one about a family.
+    about: Option<String>,
+    /// A line has begun.
+    begun: bool,
+    /// Name and text of the family that is explained.
+    help: Option<(String, String)>,
+}
+
+impl fmt::Write for Classic {
+    fn write_str(&mut self, mut part: &str) -> fmt::Result {
+        while !part.is_empty() {
+            let (piece, rest) = match part.split_once('\n') {
+                Some((piece, rest)) => (piece, Some(rest)),
+                None => (part, None),
+            };
+            if !self.begun && piece.starts_with('#') {
+                self.about = Some(String::new());
+            }
+            self.about.as_mut().unwrap_or(&mut self.text).push_str(piece);
+            self.begun = rest.is_none();
+            if rest.is_some() {
+                match self.about.take() {
+                    Some(line) => self.said(&line),
+                    None => self.text.push('\n'),
+                }
+            }
+            part = rest.unwrap_or_default();
+        }
+        Ok(())
+    }
+}
+
+impl Classic {
+    /// Takes a line about a family.
+    fn said(&mut self, line: &str) {
         if let Some((name, rest)) = about(line, "# HELP ") {
-            help = Some((name, rest));
+            self.help = Some((name.to_owned(), rest.to_owned()));
         } else if let Some((name, kind)) = about(line, "# TYPE ") {
             let (suffix, kind) = match kind {
                 "counter" => ("_total", kind),
                 "info" => ("_info", "gauge"),
                 kind => ("", kind),
             };
-            if let Some((of, said)) = help.take().filter(|(of, _)| *of == name) {
-                let _ = writeln!(text, "# HELP {of}{suffix} {said}");
+            if let Some((of, said)) = self.help.take().filter(|(of, _)| of == name) {
+                let _ = writeln!(self.text, "# HELP {of}{suffix} {said}");
             }
-            let _ = writeln!(text, "# TYPE {name}{suffix} {kind}");
-        } else if !line.starts_with('#') {
-            text.push_str(line);
-            text.push('\n');
+            let _ = writeln!(self.text, "# TYPE {name}{suffix} {kind}");
         }
     }
-    text
 }
 
 fn about<'a>(line: &'a str, what: &str) -> Option<(&'a str, &'a str)> {

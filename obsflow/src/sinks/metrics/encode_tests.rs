@@ -32,5 +32,13 @@ fn names_of_families_are_written_as_each_format_has_them() {
                 # HELP y Now.\n# TYPE y gauge\ny 2.5\n# HELP z Is.\n# TYPE z info\nz_info{v=\"1\"} 1\n# EOF\n";
     let text = "# HELP x_bytes_total Sum.\n# TYPE x_bytes_total counter\nx_bytes_total{a=\"# b\"} 1\n\
                 # HELP y Now.\n# TYPE y gauge\ny 2.5\n# HELP z_info Is.\n# TYPE z_info gauge\nz_info{v=\"1\"} 1\n";
-    assert_eq!(classic(open), text);
+    // However it is cut into pieces.
+    for size in [1, 2, 7, open.len()] {
+        let mut classic = Classic::default();
+        let letters: Vec<char> = open.chars().collect();
+        for piece in letters.chunks(size) {
+            classic.write_str(&piece.iter().collect::<String>()).unwrap();
+        }
+        assert_eq!(classic.text, text);
+    }
 }

@@ -1,6 +1,6 @@
 //! Connections as they come: no more than there is room for, none that says nothing for ever.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -18,7 +18,8 @@ use crate::api::Tls;
 
 /// Connections at a time: a Prometheus has one, and few have more than two of them.
 const MAX_CONNECTIONS: usize = 64;
-/// How long a connection may be silent; longer than two scrapes are usually apart.
+/// How long a connection may say nothing; longer than two scrapes are usually apart. Whoever asked has to have read the answer
+/// by then.
 const SILENT: Duration = Duration::from_secs(180);
 /// How long nothing is accepted when that fails: out of files, out of memory.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -108,6 +109,14 @@ impl Connection {
             Stream::Handshake(_) => Err(io::ErrorKind::NotConnected.into()),
         })
     }
+
+    /// An error instead of waiting for ever.
+    fn or_too_long<T>(&mut self, cx: &mut Context<'_>, done: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if done.is_pending() && self.silent.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        done
+    }
 }
 
 impl AsyncRead for Connection {
@@ -124,16 +133,30 @@ impl AsyncRead for Connection {
         };
         if read.is_ready() {
             this.silent.as_mut().reset(Instant::now() + SILENT);
-        } else if this.silent.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            return read;
         }
-        read
+        this.or_too_long(cx, read)
     }
 }
 
 impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        ready!(self.poll_stream(cx))?.poll_write(cx, bytes)
+        let written = ready!(self.poll_stream(cx))?.poll_write(cx, bytes);
+        self.or_too_long(cx, written)
+    }
+
+    /// A page is written from where it is, and not copied for each connection.
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = ready!(self.poll_stream(cx))?.poll_write_vectored(cx, parts);
+        self.or_too_long(cx, written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -142,5 +165,22 @@ impl AsyncWrite for Connection {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_stream(cx))?.poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_answer_is_not_offered_for_ever() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let _reader = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (mut connection, _) = axum::serve::Listener::accept(&mut Incoming::new(listener, None)).await;
+        connection.silent = Box::pin(tokio::time::sleep(Duration::from_millis(50)));
+        let written = connection.write_all(&vec![0; 64 << 20]).await;
+        assert_eq!(written.unwrap_err().kind(), io::ErrorKind::TimedOut);
     }
 }
