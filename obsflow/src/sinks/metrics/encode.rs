@@ -127,6 +127,7 @@ impl Collector for All {
             };
             let mut lines = encoder.encode_descriptor(family.stem(), family.help, unit.as_ref(), kind)?;
             for series in series {
+                series.shown.store(true, Ordering::Relaxed);
                 line(&mut lines, family, series, self.pod_label)?;
             }
         }

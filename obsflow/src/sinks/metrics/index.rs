@@ -5,6 +5,7 @@
 //! where nobody scrapes at all.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use super::families::Id;
@@ -21,7 +22,8 @@ pub(super) enum Change {
     /// This one is no more.
     Remove(Arc<Series>),
     /// The first is no more, and the second has its numbers from now on. Done when nobody reads, so that no scrape sees
-    /// them twice, or not at all.
+    /// them twice, or not at all. One that a scrape has seen keeps its numbers until it is removed: moved, they would be an
+    /// increase that never was.
     Merge(Arc<Series>, Arc<Series>),
 }
 
@@ -77,12 +79,18 @@ impl Index {
             match change {
                 Change::Add(series) => {
                     let family = self.0.entry(series.family).or_default();
-                    family.insert(series.labels.clone(), series);
+                    let before = family.insert(series.labels.clone(), Arc::clone(&series));
+                    // Somebody is back before the series was gone: it goes on where it was.
+                    if let Some(before) = before {
+                        series.value.absorb(&before.value);
+                    }
                 }
                 Change::Remove(series) => self.remove(&series),
                 Change::Merge(from, into) => {
-                    self.remove(&from);
-                    into.value.absorb(&from.value);
+                    if !from.shown.load(Ordering::Relaxed) {
+                        self.remove(&from);
+                        into.value.absorb(&from.value);
+                    }
                 }
             }
         }

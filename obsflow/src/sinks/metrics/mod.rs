@@ -167,7 +167,9 @@ impl Metrics {
     /// Takes what is known of the cluster now. Once a second is enough.
     pub fn cluster(&mut self, cluster: Arc<Cluster>, now: Mono) {
         for (from, to) in self.sinks.cluster(cluster, now, &mut self.names) {
-            self.merge_sink(from, to);
+            let workloads = &self.workloads;
+            self.store
+                .merge_sink(from, to, |who| workloads.written(who).cloned(), now, &self.names);
         }
     }
 
@@ -186,8 +188,8 @@ impl Metrics {
     /// Once a second: what time brings.
     pub fn second(&mut self, now: Mono) {
         self.workloads.second(now, &mut self.moves);
-        self.make_moves();
-        self.store.tidy();
+        self.make_moves(now);
+        self.store.tidy(now);
         if now >= self.next_tidy {
             self.next_tidy = now.after(Duration::from_secs(60));
             self.sweep(now);
@@ -208,15 +210,16 @@ impl Metrics {
 
     fn who(&mut self, workload: &Arc<Workload>, at: Mono) -> Who {
         let who = self.workloads.who(workload, at, &mut self.moves);
-        self.make_moves();
+        self.make_moves(at);
         who
     }
 
-    fn make_moves(&mut self) {
+    fn make_moves(&mut self, at: Mono) {
         for (from, to) in std::mem::take(&mut self.moves) {
             let hidden = self.workloads.written(from).is_some_and(|row| row.hidden);
-            if let Some(written) = self.workloads.written(to) {
-                self.store.merge_who(from, hidden, to, written, &self.names);
+            match to.and_then(|to| Some((to, self.workloads.written(to)?))) {
+                Some(to) => self.store.merge_who(from, hidden, to, at, &self.names),
+                None => self.store.end_who(from, at),
             }
             self.sinks.moved(from);
             self.workloads.moved((from, to));
@@ -266,17 +269,11 @@ impl Metrics {
         }
     }
 
-    /// Moves what was counted for a sink to `~other`.
-    fn evict_sink(&mut self, sink: Option<Sym>) {
+    /// A sink has made room.
+    fn evict_sink(&mut self, sink: Option<Sym>, at: Mono) {
         if let Some(sink) = sink {
-            self.merge_sink(sink, names::OTHER);
+            self.store.end_sink(sink, at);
         }
-    }
-
-    fn merge_sink(&mut self, from: Sym, to: Sym) {
-        let workloads = &self.workloads;
-        self.store
-            .merge_sink(from, to, |who| workloads.written(who).cloned(), &self.names);
     }
 }
 

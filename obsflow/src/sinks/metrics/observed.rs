@@ -214,7 +214,7 @@ impl Metrics {
         let Some((sink, evicted)) = self.sinks.of(who, seen, &mut self.names) else {
             return EMPTY;
         };
-        self.evict_sink(evicted);
+        self.evict_sink(evicted, seen.at);
         sink
     }
 

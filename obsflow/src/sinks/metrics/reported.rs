@@ -47,7 +47,7 @@ impl Metrics {
     fn export(&mut self, export: &Export, clock: Clock, at: Mono, numbers: &mut Numbers) {
         let who = self.who(&export.workload, at);
         let (sink, evicted) = self.sinks.configured(who, export, at, &mut self.names);
-        self.evict_sink(evicted);
+        self.evict_sink(evicted, at);
         let key = |family: Id, more: More| Key {
             family,
             who: Some(who),

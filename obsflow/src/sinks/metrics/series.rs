@@ -1,7 +1,7 @@
 //! A series: its labels, and numbers that one thread adds to while another reads them.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::families::{BUCKETS, Family, Id, Kind, Unit};
@@ -13,6 +13,8 @@ pub(super) struct Series {
     /// Values of the family's labels, in order; of a family of workloads with the pod behind the workload.
     pub(super) labels: Box<[Arc<str>]>,
     pub(super) value: Value,
+    /// A scrape had it: its numbers are known by its labels, and may not be shown by others.
+    pub(super) shown: AtomicBool,
 }
 
 /// Numbers. Each is read and written alone: a scrape may see the bucket of a duration whose sum it sees the next time.

@@ -1,7 +1,8 @@
 //! The series that there are, as the session's thread knows them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use foldhash::fast::RandomState;
@@ -10,6 +11,7 @@ use super::families::Id;
 use super::index::{Change, Shared};
 use super::names::{EMPTY, Names, Sym};
 use super::series::{Series, Value};
+use crate::model::Mono;
 
 /// Label values besides namespace, workload, pod and sink, in the family's order.
 pub(super) type More = [Sym; 4];
@@ -44,10 +46,16 @@ pub(super) struct Written {
 
 type Map<K, V> = HashMap<K, V, RandomState>;
 
+/// How long a counter that nothing is added to any more is still shown: every scrape has its last number, and who is back by
+/// then goes on counting where it was.
+pub(super) const ENDING: Duration = Duration::from_secs(120);
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Store {
     series: Map<Key, Arc<Series>>,
+    /// Those that are still shown, and since when.
+    ending: VecDeque<(Mono, Arc<Series>)>,
     by_who: Map<Who, Vec<Key>>,
     shared: Arc<Shared>,
     max: usize,
@@ -58,6 +66,7 @@ impl Store {
     pub(super) fn new(shared: Arc<Shared>, max: usize, with_pods: bool) -> Self {
         Self {
             series: Map::default(),
+            ending: VecDeque::new(),
             by_who: Map::default(),
             shared,
             max,
@@ -66,12 +75,12 @@ impl Store {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.series.len()
+        self.series.len() + self.ending.len()
     }
 
     /// Whether a series of its own is there for this key, or still can be.
     pub(super) fn has_room_for(&self, key: &Key) -> bool {
-        self.series.len() < self.max || self.series.contains_key(key)
+        self.len() < self.max || self.series.contains_key(key)
     }
 
     /// The series of a key, made when there is none.
@@ -96,51 +105,95 @@ impl Store {
         let Some(series) = self.series.remove(key) else {
             return;
         };
-        if let Some(keys) = key.who.and_then(|who| self.by_who.get_mut(&who)) {
-            keys.retain(|known| known != key);
-        }
+        self.forget_owner(key);
         self.shared.change(Change::Remove(series));
     }
 
-    /// Moves everything that `from` counted to `to`, who is `written` so.
-    pub(super) fn merge_who(&mut self, from: Who, hidden: bool, to: Who, written: &Written, names: &Names) {
+    /// From now on `to`, who is `written` so, has the series of `from`, and what no scrape has seen of them.
+    pub(super) fn merge_who(
+        &mut self,
+        from: Who,
+        hidden: bool,
+        to: (Who, &Written),
+        at: Mono,
+        names: &Names,
+    ) {
+        let (to, written) = to;
         for key in self.by_who.remove(&from).unwrap_or_default() {
             let into = Key { who: Some(to), ..key };
-            self.merge(key, hidden, into, Some(written), names);
+            self.merge((key, hidden), into, Some(written), at, names);
         }
     }
 
-    /// Moves everything that was counted for one sink to another.
+    /// The same for one sink and another.
     pub(super) fn merge_sink(
         &mut self,
         sink: Sym,
         to: Sym,
         written: impl Fn(Who) -> Option<Written>,
+        at: Mono,
         names: &Names,
     ) {
-        let keys: Vec<Key> = self
-            .series
-            .keys()
-            .filter(|key| key.sink == sink)
-            .copied()
-            .collect();
-        for key in keys {
+        for key in self.of_sink(sink) {
             let who = key.who.and_then(&written);
             let hidden = who.as_ref().is_some_and(|written| written.hidden);
-            if let Some(keys) = key.who.and_then(|who| self.by_who.get_mut(&who)) {
-                keys.retain(|known| *known != key);
-            }
-            self.merge(key, hidden, Key { sink: to, ..key }, who.as_ref(), names);
+            self.forget_owner(&key);
+            self.merge((key, hidden), Key { sink: to, ..key }, who.as_ref(), at, names);
         }
     }
 
-    fn merge(&mut self, key: Key, hidden: bool, into: Key, written: Option<&Written>, names: &Names) {
+    /// Nothing is added to the series of `who` any more.
+    pub(super) fn end_who(&mut self, who: Who, at: Mono) {
+        for key in self.by_who.remove(&who).unwrap_or_default() {
+            if let Some(series) = self.series.remove(&key) {
+                self.end(series, at);
+            }
+        }
+    }
+
+    /// The same for a sink.
+    pub(super) fn end_sink(&mut self, sink: Sym, at: Mono) {
+        for key in self.of_sink(sink) {
+            self.forget_owner(&key);
+            if let Some(series) = self.series.remove(&key) {
+                self.end(series, at);
+            }
+        }
+    }
+
+    fn of_sink(&self, sink: Sym) -> Vec<Key> {
+        let keys = self.series.keys();
+        keys.filter(|key| key.sink == sink).copied().collect()
+    }
+
+    fn forget_owner(&mut self, key: &Key) {
+        if let Some(keys) = key.who.and_then(|who| self.by_who.get_mut(&who)) {
+            keys.retain(|known| known != key);
+        }
+    }
+
+    fn end(&mut self, series: Arc<Series>, at: Mono) {
+        if matches!(series.value, Value::Real(_)) {
+            // A gauge is said anew, of whoever it is about by then.
+            self.shared.change(Change::Remove(series));
+        } else {
+            self.ending.push_back((at, series));
+        }
+    }
+
+    fn merge(
+        &mut self,
+        (key, hidden): (Key, bool),
+        into: Key,
+        written: Option<&Written>,
+        at: Mono,
+        names: &Names,
+    ) {
         let Some(from) = self.series.remove(&key) else {
             return;
         };
         if matches!(from.value, Value::Real(_)) {
-            // A gauge is said anew, of whoever it is about by then.
-            self.shared.change(Change::Remove(from));
+            self.end(from, at);
             return;
         }
         self.value(into, written, names);
@@ -151,7 +204,9 @@ impl Store {
             // No scrape ever saw it.
             into.value.absorb(&from.value);
         } else {
-            self.shared.change(Change::Merge(from, Arc::clone(into)));
+            let into = Arc::clone(into);
+            self.shared.change(Change::Merge(Arc::clone(&from), into));
+            self.end(from, at);
         }
     }
 
@@ -163,8 +218,11 @@ impl Store {
         }
     }
 
-    /// Keeps the list of changes short.
-    pub(super) fn tidy(&self) {
+    /// Lets go of what was shown for long enough, and keeps the list of changes short.
+    pub(super) fn tidy(&mut self, now: Mono) {
+        while let Some((_, series)) = self.ending.pop_front_if(|(since, _)| now.since(*since) >= ENDING) {
+            self.shared.change(Change::Remove(series));
+        }
         self.shared.tidy();
     }
 }
@@ -190,6 +248,7 @@ fn make(key: &Key, written: Option<&Written>, names: &Names, with_pods: bool) ->
         family: key.family,
         labels: labels.into_boxed_slice(),
         value: Value::of(family),
+        shown: AtomicBool::new(false),
     }
 }
 

@@ -1,3 +1,5 @@
+mod moves;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
@@ -394,115 +396,6 @@ fn who_is_renamed_and_did_nothing_has_no_row() {
 }
 
 #[test]
-fn what_was_counted_for_an_address_is_its_services_once_that_is_known() {
-    let (mut metrics, scraper) = metrics(Options::default());
-    let checkout = container(Some("checkout"), 1, 1);
-    let mut sends = seen(&checkout, 1, 1, info(100, 10));
-    sends.remote_name = None;
-    metrics.observe(&seen(&checkout, 1, 1, What::Attempt));
-    metrics.observe(&sends);
-    let sent = |scraper: &Scraper, sink: &str| {
-        let labels = format!(r#"{CHECKOUT},sink="{sink}""#);
-        get(&scrape(scraper), "obsflow_sink_sent_bytes_total", &labels)
-    };
-    assert_eq!(sent(&scraper, "10.96.0.9:4317"), Some(100.0));
-    let service = Arc::new(Service {
-        namespace: "obs".into(),
-        name: "otel".into(),
-        ..Service::default()
-    });
-    let mut addresses = Addresses::default();
-    addresses
-        .by_cluster_ip
-        .insert([10, 96, 0, 9].into(), Arc::clone(&service));
-    let cluster = Arc::new(Cluster {
-        addresses: Arc::new(addresses),
-        ..Cluster::default()
-    });
-    metrics.cluster(cluster, at(2));
-    sends.what = info(150, 20);
-    sends.remote_is = Some(Arc::new(Destination::Service {
-        namespace: Arc::clone(&service.namespace),
-        name: Arc::clone(&service.name),
-    }));
-    metrics.observe(&sends);
-    assert_eq!(sent(&scraper, "10.96.0.9:4317"), None);
-    assert_eq!(sent(&scraper, "obs/otel:4317"), Some(150.0));
-}
-
-#[test]
-fn series_of_pods_go_and_what_they_counted_stays() {
-    let (mut metrics, scraper) = metrics(Options {
-        pod_label: true,
-        ..Options::default()
-    });
-    let pod = container(Some("checkout-7d9c6b5f4d-x2xkq"), 1, 1);
-    let again = container(Some("checkout-7d9c6b5f4d-x2xkq"), 1, 2);
-    let nx = || lookup(LookupOutcome::NxDomain, Duration::from_millis(1));
-    let name = "obsflow_dns_lookups_total";
-    let of_pod = r#"namespace="shop",workload="checkout",pod="checkout-7d9c6b5f4d-x2xkq",outcome="nxdomain""#;
-    let of_workload = r#"namespace="shop",workload="checkout",pod="",outcome="nxdomain""#;
-    let gone = |workload: &Arc<Workload>, seconds| Lifecycle {
-        at: at(seconds),
-        workload: Arc::clone(workload),
-        cgroup: 7,
-        pid: 0,
-        what: Step::CgroupGone,
-    };
-    metrics.observe(&seen(&pod, 1, 0, nx()));
-    assert_eq!(get(&scrape(&scraper), name, of_pod), Some(1.0));
-    // A container that restarts is the same pod.
-    metrics.lifecycle(&gone(&pod, 2));
-    metrics.observe(&seen(&again, 3, 0, nx()));
-    metrics.second(at(400));
-    assert_eq!(get(&scrape(&scraper), name, of_pod), Some(2.0));
-    metrics.lifecycle(&gone(&again, 500));
-    // Heard late.
-    metrics.observe(&seen(&again, 501, 0, nx()));
-    metrics.second(at(799));
-    assert_eq!(get(&scrape(&scraper), name, of_pod), Some(3.0));
-    metrics.second(at(800));
-    let samples = scrape(&scraper);
-    assert_eq!(get(&samples, name, of_pod), None);
-    assert_eq!(get(&samples, name, of_workload), Some(3.0));
-}
-
-#[test]
-fn workloads_are_bounded_and_their_numbers_are_kept() {
-    let (mut metrics, scraper) = metrics(Options {
-        max_workloads: 2,
-        ..Options::default()
-    });
-    let nx = || lookup(LookupOutcome::NxDomain, Duration::from_millis(1));
-    for (number, name) in (1..).zip(["one", "two", "three"]) {
-        metrics.observe(&seen(&container(Some(name), number, number), number, 0, nx()));
-    }
-    let name = "obsflow_dns_lookups_total";
-    let of = |workload: &str| format!(r#"namespace="shop",workload="{workload}",outcome="nxdomain""#);
-    let other = r#"namespace="~other",workload="~other",outcome="nxdomain""#;
-    let samples = scrape(&scraper);
-    assert_eq!(get(&samples, name, &of("one")), Some(1.0));
-    assert_eq!(get(&samples, name, &of("three")), None);
-    assert_eq!(get(&samples, name, other), Some(1.0));
-    metrics.own(&Own::default());
-    let folded = get(
-        &scrape(&scraper),
-        "obsflow_series_folded_total",
-        r#"label="workload""#,
-    );
-    assert_eq!(folded, Some(2.0), "a count and a duration");
-    // An hour later the one that was silent for longest makes room.
-    metrics.observe(&seen(&container(Some("two"), 2, 2), 3000, 0, nx()));
-    metrics.observe(&seen(&container(Some("four"), 4, 4), 3601, 0, nx()));
-    let samples = scrape(&scraper);
-    assert_eq!(get(&samples, name, &of("one")), None);
-    assert_eq!(get(&samples, name, &of("two")), Some(2.0));
-    assert_eq!(get(&samples, name, &of("four")), Some(1.0));
-    assert_eq!(get(&samples, name, other), Some(2.0));
-    assert_eq!(metrics.workloads.len(), 2);
-}
-
-#[test]
 fn series_are_bounded() {
     let (mut metrics, scraper) = metrics(Options {
         max_series: 50,
@@ -588,59 +481,6 @@ proptest! {
             text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect()
         };
         prop_assert_eq!(samples(&open), samples(&text));
-    }
-
-    /// Whatever comes and goes: the sum over everybody never decreases, and a workload's counter only goes when it does.
-    #[test]
-    fn counters_never_decrease(steps in prop::collection::vec((0u8..7, 1u64..6, 1u64..4), 1..60), pods in any::<bool>()) {
-        let (mut metrics, scraper) = metrics(Options { pod_label: pods, max_workloads: 3, ..Options::default() });
-        let mut kernel: BTreeMap<(u64, u32), u64> = BTreeMap::new();
-        let mut now = 0;
-        let mut total = 0;
-        let mut before: BTreeMap<String, f64> = BTreeMap::new();
-        for (what, app, by) in steps {
-            now += 40;
-            let name = format!("app-{app}");
-            let pod = container((what != 6).then_some(&*name), app, app);
-            match what {
-                0 | 6 => {
-                    metrics.observe(&seen(&pod, now, 0, lookup(LookupOutcome::NxDomain, Duration::from_millis(1))));
-                    total += 1;
-                }
-                1 | 2 => {
-                    *kernel.entry((app, 3)).or_default() += by;
-                }
-                3 => metrics.lifecycle(&Lifecycle {
-                    at: at(now), workload: Arc::clone(&pod), cgroup: app, pid: 0, what: Step::CgroupGone,
-                }),
-                4 => now += 200 * by,
-                _ => now += 2000 * by,
-            }
-            let mut of = |cgroup: u64| Some(container(Some(&format!("app-{cgroup}")), cgroup, cgroup));
-            let leaving: &[u64] = if what == 3 { &[app] } else { &[] };
-            let counts = Counts { dns: kernel.clone(), ..Counts::default() };
-            metrics.counters(&counts, &mut of, leaving, at(now));
-            kernel.retain(|(cgroup, _), _| !leaving.contains(cgroup));
-            metrics.second(at(now));
-            let samples = scrape(&scraper);
-            let sum = |samples: &BTreeMap<String, f64>, name: &str| -> f64 {
-                samples.iter().filter(|(key, _)| key.starts_with(name)).map(|(_, value)| value).sum()
-            };
-            for name in ["obsflow_dns_responses_total", "obsflow_dns_lookups_total", "obsflow_dns_lookup_duration_seconds_count"] {
-                prop_assert!(sum(&samples, name) >= sum(&before, name), "{name}: {before:?} {samples:?}");
-            }
-            for (key, value) in &before {
-                if let Some(after) = samples.get(key) {
-                    prop_assert!(after >= value, "{key}: {value} {after}");
-                }
-            }
-            before = samples;
-        }
-        // Names that never came are waited for no more.
-        metrics.second(at(now + 100));
-        let samples = scrape(&scraper);
-        let lookups: f64 = samples.iter().filter(|(key, _)| key.starts_with("obsflow_dns_lookups_total")).map(|(_, v)| v).sum();
-        prop_assert_eq!(lookups as u64, total);
     }
 }
 

@@ -1,5 +1,5 @@
-//! Which row of labels a workload has. Rows are bounded, and what a row counted is never lost: it moves to the row that takes
-//! its place.
+//! Which row of labels a workload has. Rows are bounded: one that was silent for long makes room. What a row without a name
+//! counted belongs to the row that has it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use foldhash::fast::RandomState;
 
 use super::names::OTHER_TEXT;
-use super::store::{IDLE, Who, Written};
+use super::store::{ENDING, IDLE, Who, Written};
 use crate::model::expectation::ContainerKey;
 use crate::model::workload::WorkloadKind;
 use crate::model::{Mono, Workload};
@@ -19,8 +19,8 @@ pub(super) const UNKNOWN: Who = Who(0);
 pub(super) const OTHER: Who = Who(1);
 /// How long a pod without a name is waited for.
 pub(super) const NAMELESS: Duration = Duration::from_secs(60);
-/// How long the series of a pod stay when it is gone.
-pub(super) const POD_GONE: Duration = Duration::from_secs(300);
+/// How long something may be counted for a pod that is gone. Its series are shown a bit longer, see [`ENDING`].
+pub(super) const POD_GONE: Duration = Duration::from_secs(300 - ENDING.as_secs());
 /// A container that nothing was heard of for this long is looked at anew when something is.
 const FORGOTTEN: Duration = Duration::from_secs(6 * 3600);
 /// Between two tries to find a row for a container that there was none for.
@@ -56,8 +56,8 @@ struct Container {
     placed: Mono,
 }
 
-/// From one row to another.
-pub(super) type Move = (Who, Who);
+/// From one row to another, or to none: it is over.
+pub(super) type Move = (Who, Option<Who>);
 
 /// See the module.
 #[derive(Debug)]
@@ -226,7 +226,7 @@ impl Workloads {
         if let Some(waited) = uid.and_then(|uid| self.nameless.remove(uid))
             && waited != UNKNOWN
         {
-            moves.push((waited, who));
+            moves.push((waited, Some(who)));
         }
         who
     }
@@ -293,7 +293,7 @@ impl Workloads {
         let Some(rows) = oldest.and_then(|group| self.groups.remove(&group)) else {
             return false;
         };
-        moves.extend(rows.into_iter().map(|who| (who, OTHER)));
+        moves.extend(rows.into_iter().map(|who| (who, None)));
         true
     }
 
@@ -333,7 +333,9 @@ impl Workloads {
                 self.groups.remove(&group);
             }
         }
-        self.touch(to, row.last);
+        if let Some(to) = to {
+            self.touch(to, row.last);
+        }
         self.free.push(from);
         // The number is somebody else's soon: containers look for their row again.
         self.containers.retain(|_, container| container.who != from);
@@ -345,7 +347,7 @@ impl Workloads {
         for who in self.nameless.values_mut() {
             let row = rows.get(who.0 as usize).and_then(Option::as_ref);
             if *who != UNKNOWN && row.is_none_or(|row| now.since(row.since) >= NAMELESS) {
-                moves.push((*who, UNKNOWN));
+                moves.push((*who, Some(UNKNOWN)));
                 *who = UNKNOWN;
             }
         }
@@ -373,19 +375,11 @@ impl Workloads {
         }
         let ended = |row: &Row| {
             let gone = row.gone.is_some_and(|gone| now.since(gone) >= POD_GONE);
-            (gone && row.live == 0 && !row.written.pod.is_empty() && !row.written.hidden)
-                .then(|| row.written.clone())
+            gone && row.live == 0 && !row.written.pod.is_empty() && !row.written.hidden
         };
-        let ended: Vec<(Who, Written)> = (0..)
-            .zip(&self.rows)
-            .filter_map(|(who, row)| Some((Who(who), row.as_ref().and_then(ended)?)))
-            .collect();
-        for (who, written) in ended {
-            let pod = Arc::from("");
-            // In this order: the workload has a row already, and so has room for another one.
-            let to = self.named(Written { pod, ..written }, now, moves);
-            moves.push((who, to));
-        }
+        let rows = (0..).zip(&self.rows);
+        let ended = rows.filter(|(_, row)| row.as_ref().is_some_and(ended));
+        moves.extend(ended.map(|(who, _)| (Who(who), None)));
     }
 
     /// Workloads that are told apart.
