@@ -7,12 +7,33 @@ use foldhash::fast::RandomState;
 use super::Metrics;
 use super::families::Id;
 use super::store::{Key, More};
+use super::workloads::Move;
 use crate::model::exchange::Signal;
 use crate::model::verdict::{Export, Report, Rung, Severity};
 use crate::model::{Clock, Mono};
 
 /// Numbers of a report, by series: what one folds into is added up, or the later of both times.
 type Numbers = HashMap<Key, f64, RandomState>;
+
+/// Exporters are counted; of a verdict it is said that it holds, and of an export when the last one was.
+fn add(numbers: &mut Numbers, key: Key, number: f64) {
+    let sum = numbers.entry(key).or_default();
+    *sum = if key.family == Id::Exporters {
+        *sum + number
+    } else {
+        sum.max(number)
+    };
+}
+
+/// The number of a row is somebody else's soon: what was said of it goes where the row goes.
+fn follow(numbers: &mut Numbers, (from, to): Move) {
+    let moved: Vec<(Key, f64)> = numbers.extract_if(|key, _| key.who == Some(from)).collect();
+    for (key, number) in moved {
+        if to.is_some() {
+            add(numbers, Key { who: to, ..key }, number);
+        }
+    }
+}
 
 impl Metrics {
     /// Takes a report in place of the one before.
@@ -45,7 +66,13 @@ impl Metrics {
     }
 
     fn export(&mut self, export: &Export, clock: Clock, at: Mono, numbers: &mut Numbers) {
-        let who = self.who(&export.workload, at);
+        let who = self.workloads.who(&export.workload, at, &mut self.moves);
+        // Whoever comes next is not given the row of one that something was just said of.
+        self.workloads.touch(who, at);
+        for step in &self.moves {
+            follow(numbers, *step);
+        }
+        self.make_moves(at);
         let (sink, evicted) = self.sinks.configured(who, export, at, &mut self.names);
         self.evict_sink(evicted, at);
         let key = |family: Id, more: More| Key {
@@ -58,17 +85,16 @@ impl Metrics {
         if export.severity != Severity::Starting {
             let reason = export.reason.as_deref().unwrap_or_default();
             let more = self.more(&[signal, export.verdict.name(), reason, export.severity.name()]);
-            numbers.insert(key(Id::Verdict, more), 1.0);
+            add(numbers, key(Id::Verdict, more), 1.0);
         }
         for rung in Rung::ALL {
             let more = self.more(&[rung.name(), export.rungs.get(rung).name()]);
-            *numbers.entry(key(Id::Exporters, more)).or_default() += 1.0;
+            add(numbers, key(Id::Exporters, more), 1.0);
         }
         if let Some(success) = export.last_success {
             let more = self.more(&[signal]);
             let seconds = clock.wall(success).as_millisecond() as f64 / 1000.0;
-            let last = numbers.entry(key(Id::ExportLastSuccess, more)).or_default();
-            *last = last.max(seconds);
+            add(numbers, key(Id::ExportLastSuccess, more), seconds);
         }
     }
 }

@@ -273,4 +273,4 @@ fn is_inside(ip: IpAddr) -> bool {
 
 #[cfg(test)]
 #[path = "sinks_tests.rs"]
-mod tests;
+pub(super) mod tests;

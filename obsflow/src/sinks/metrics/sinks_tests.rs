@@ -41,7 +41,7 @@ fn workload() -> Arc<Workload> {
 }
 
 /// An exporter of that workload.
-fn export(host: &str, resolved: RungState) -> Export {
+pub(in crate::sinks::metrics) fn export(host: &str, resolved: RungState) -> Export {
     let mut rungs = Rungs::default();
     rungs.set(Rung::Resolved, resolved);
     let host = host

@@ -1,4 +1,5 @@
 mod moves;
+mod reported;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
