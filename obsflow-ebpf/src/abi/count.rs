@@ -42,7 +42,7 @@ pub mod dns_count {
 pub struct TunnelKey {
     /// Address of the remote tunnel endpoint.
     pub peer: [u8; 16],
-    /// VXLAN or Geneve network identifier.
+    /// VXLAN or Geneve network identifier; 0 beneath a port of [`port_class::OWN_VNI`].
     pub vni: u32,
     /// Outer UDP destination port.
     pub port: u16,
@@ -74,12 +74,14 @@ pub mod stat {
     pub const LOST: u32 = 32;
     /// Connections not tracked because [`super::super::names::CONNS`] was full.
     pub const CONNS_FULL: u32 = 64;
-    /// Counts not made because a counter map was full.
+    /// Counts not made because a counter map of cgroups was full.
     pub const COUNTS_FULL: u32 = 65;
     /// Payload not captured because its connection had used up its rate.
     pub const RATE_LIMITED: u32 = 66;
     /// Packets of which the kernel side could not read what it needed.
     pub const UNREADABLE: u32 = 67;
+    /// Outer packets not counted because [`super::super::names::TUNNEL_COUNTS`] was full.
+    pub const TUNNELS_FULL: u32 = 68;
     /// Number of entries.
     pub const END: u32 = 72;
 }
@@ -105,6 +107,8 @@ pub mod port_class {
     pub const DNS: u8 = 2;
     /// Tunnel endpoints receive on this UDP port.
     pub const TUNNEL: u8 = 4;
+    /// Each packet to this UDP port brings its own network identifier: it says nothing of the tunnel.
+    pub const OWN_VNI: u8 = 8;
 }
 
 const _: () = {

@@ -65,14 +65,21 @@ fn outer<const INGRESS: bool>(ctx: &TcContext) -> Option<()> {
     // UDP header, then 8 bytes of VXLAN (RFC 7348, 5) or Geneve (RFC 8926, 3.4): the identifier is at byte 4 of both.
     let head = ctx.load::<[u8; 16]>(udp).ok()?;
     let port = u16::from_be_bytes([head[2], head[3]]);
-    if class(port) & port_class::TUNNEL == 0 {
+    let class = class(port);
+    if class & port_class::TUNNEL == 0 {
         return None;
     }
+    // Cilium writes the identity of the sending pod there: with peers, directions and identities the map would be full.
+    let vni = if class & port_class::OWN_VNI != 0 {
+        0
+    } else {
+        u32::from(head[12]) << 16 | u32::from(head[13]) << 8 | u32::from(head[14])
+    };
     // SAFETY: the kernel's context.
     let (ifindex, len) = unsafe { ((*ctx.skb.skb).ifindex, (*ctx.skb.skb).len) };
     let key = TunnelKey {
         peer,
-        vni: u32::from(head[12]) << 16 | u32::from(head[13]) << 8 | u32::from(head[14]),
+        vni,
         port,
         ingress: u16::from(INGRESS),
         ifindex,
@@ -88,7 +95,7 @@ fn outer<const INGRESS: bool>(ctx: &TcContext) -> Option<()> {
         let _ = TUNNEL_COUNTS.insert(key, zero, u64::from(BPF_NOEXIST));
     }
     let Some(value) = TUNNEL_COUNTS.get_ptr_mut(key) else {
-        count(stat::COUNTS_FULL);
+        count(stat::TUNNELS_FULL);
         return None;
     };
     // SAFETY: a map value lives as long as the program.

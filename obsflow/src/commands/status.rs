@@ -278,6 +278,7 @@ fn text(shown: &Report) -> String {
         ("forgotten", events.forgotten),
         ("connection table full", events.connections_full),
         ("counter table full", events.counts_full),
+        ("tunnel table full", events.tunnels_full),
         ("payload over rate", events.payload_rate_limited),
         ("unreadable", events.unreadable),
         ("connections followed", events.connections),

@@ -41,8 +41,10 @@ pub struct Stats {
     pub lost: BTreeMap<u16, u64>,
     /// Connections not followed because the map was full.
     pub connections_full: u64,
-    /// Counts not made because a counter map was full.
+    /// Counts not made because a counter map of cgroups was full.
     pub counts_full: u64,
+    /// Outer packets not counted because the map of tunnels was full.
+    pub tunnels_full: u64,
     /// Payload not captured because of its connection's rate.
     pub rate_limited: u64,
     /// Records given up because the kernel's memory could not be read.
@@ -87,6 +89,23 @@ impl Counts {
         let dns = self.dns.keys().map(|(cgroup, _)| *cgroup);
         dns.chain(self.connections.keys().map(|(cgroup, ..)| *cgroup))
             .collect()
+    }
+}
+
+/// What the counter maps forget, so that they do not fill with what is gone.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Forgotten {
+    /// Everything of these cgroups.
+    pub cgroups: Vec<u64>,
+    /// These outer packets.
+    pub tunnels: Vec<TunnelKey>,
+}
+
+impl Forgotten {
+    /// Whether nothing is.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.cgroups.is_empty() && self.tunnels.is_empty()
     }
 }
 
@@ -135,6 +154,7 @@ impl CounterMaps {
             lost: by_kind(stat::LOST),
             connections_full: self.stat(stat::CONNS_FULL),
             counts_full: self.stat(stat::COUNTS_FULL),
+            tunnels_full: self.stat(stat::TUNNELS_FULL),
             rate_limited: self.stat(stat::RATE_LIMITED),
             unreadable: self.stat(stat::UNREADABLE),
         }
@@ -174,10 +194,17 @@ impl CounterMaps {
         }
     }
 
-    /// Forgets what was counted for these cgroups, so that the maps do not fill with cgroups that are gone.
-    pub fn forget(&mut self, cgroups: &HashSet<u64>) {
-        remove(&mut self.dns, |key| cgroups.contains(&key.0.cgroup));
-        remove(&mut self.connections, |key| cgroups.contains(&key.0.cgroup));
+    /// Forgets what was counted for these.
+    pub fn forget(&mut self, gone: &Forgotten) {
+        if !gone.cgroups.is_empty() {
+            let cgroups: HashSet<u64> = gone.cgroups.iter().copied().collect();
+            remove(&mut self.dns, |key| cgroups.contains(&key.0.cgroup));
+            remove(&mut self.connections, |key| cgroups.contains(&key.0.cgroup));
+        }
+        for key in &gone.tunnels {
+            // As below.
+            let _ = self.tunnels.remove(&Raw(*key));
+        }
     }
 
     /// Connections by cgroup, port and outcome. `FAILED` is what was asked for and never became an attempt.

@@ -81,7 +81,10 @@ fn what_is_gone_is_forgotten_and_reading_the_rest_is_quick() {
     let cpus = aya::util::nr_cpus().unwrap() as u64;
     assert_eq!(counts.dns.get(&(7, 3)), Some(&(7 * cpus)));
 
-    maps.forget(&(1..=990).collect());
+    maps.forget(&Forgotten {
+        cgroups: (1..=990).collect(),
+        ..Forgotten::default()
+    });
     let left = maps.counts();
     assert_eq!(left.cgroups(), (991..=1000).collect());
     assert_eq!((left.dns.len(), left.connections.len()), (20, 10));

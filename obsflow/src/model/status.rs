@@ -99,8 +99,10 @@ pub struct Events {
     pub recursion_misses: u64,
     /// Connections not followed because the kernel's table was full.
     pub connections_full: u64,
-    /// Counts not made because a counter map was full.
+    /// Counts not made because a counter map of cgroups was full.
     pub counts_full: u64,
+    /// Outer packets not counted because the table of tunnels was full.
+    pub tunnels_full: u64,
     /// Payload captures over their connection's rate.
     pub payload_rate_limited: u64,
     /// Records given up because kernel memory could not be read.
@@ -158,7 +160,7 @@ pub struct TunnelTraffic {
     pub underlay: String,
     /// Address of the other tunnel endpoint.
     pub peer: IpAddr,
-    /// Network identifier.
+    /// Network identifier; 0 where each packet brings its own, which is not told apart.
     pub vni: u32,
     /// UDP port.
     pub port: u16,

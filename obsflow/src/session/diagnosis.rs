@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use super::{Session, Sink, now};
 use crate::diagnose::{self, Blind, Diagnoser};
 use crate::expect::Expectations;
+use crate::kernel::counters::Forgotten;
 use crate::kernel::hooks::{Hook, State};
 use crate::model::cluster::Cluster;
 use crate::model::expectation::ExpectationChange;
@@ -74,7 +75,7 @@ pub trait Publish {
     }
 
     /// See [`Sink::counters`].
-    fn counters(&mut self, session: &mut Session, leaving: &[u64]) {
+    fn counters(&mut self, session: &mut Session, leaving: &Forgotten) {
         let _ = (session, leaving);
     }
 
@@ -253,7 +254,7 @@ impl<P: Publish> Sink for DiagnosisSink<P> {
         self.publish.wants_counters()
     }
 
-    fn counters(&mut self, session: &mut Session, leaving: &[u64]) {
+    fn counters(&mut self, session: &mut Session, leaving: &Forgotten) {
         self.publish.counters(session, leaving);
     }
 

@@ -1,8 +1,10 @@
-//! Cgroups that are gone, and whose counts the kernel's maps are to forget: the maps have room for so many, and a node
-//! makes a new cgroup for every container.
+//! Cgroups and tunnel endpoints that are gone, and whose counts the kernel's maps are to forget: the maps have room for so many,
+//! and a node makes a new cgroup for every container, a cluster a new endpoint for every node.
 
 use std::collections::VecDeque;
 use std::time::Duration;
+
+use obsflow_ebpf::abi::count::{TunnelCount, TunnelKey};
 
 use crate::model::event::EventBody;
 use crate::model::{Event, Mono};
@@ -10,7 +12,9 @@ use crate::model::{Event, Mono};
 /// How long counts of a cgroup stay when it is gone: its last sockets may outlive it, and attribution remembers for twice as
 /// long whose it was.
 const STAY: Duration = Duration::from_secs(30);
-/// Between two looks for cgroups that went unseen: without its hook, or when their records were lost.
+/// How long counts of a tunnel endpoint stay when no packet comes or goes.
+const SILENT: Duration = Duration::from_secs(3600);
+/// Between two looks for cgroups that went unseen (without its hook, or when their records were lost), and for tunnel endpoints.
 const LOOK: Duration = Duration::from_secs(600);
 /// Cgroups that wait to be forgotten; more are found by looking.
 const MAX: usize = 65_536;
@@ -53,7 +57,7 @@ impl Leaving {
         due
     }
 
-    /// Whether it is time to look for those that went unseen.
+    /// Whether it is time to look for what went unseen.
     pub(super) fn take_look(&mut self, now: Mono) -> bool {
         let is_time = now >= self.next_look;
         if is_time {
@@ -63,9 +67,35 @@ impl Leaving {
     }
 }
 
+/// Those of tunnels that were silent for long enough.
+pub(super) fn silent(tunnels: &[(TunnelKey, TunnelCount)], now: Mono) -> Vec<TunnelKey> {
+    let silent = |count: &TunnelCount| now.since(Mono(count.last_ns)) >= SILENT;
+    let tunnels = tunnels.iter().filter(|(_, count)| silent(count));
+    tunnels.map(|(key, _)| *key).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tunnel_endpoints_leave_when_they_are_silent() {
+        let key = |ifindex| TunnelKey {
+            peer: [0; 16],
+            vni: 1,
+            port: 8472,
+            ingress: 0,
+            ifindex,
+            pad: 0,
+        };
+        let count = |seconds: u64| TunnelCount {
+            packets: 1,
+            bytes: 78,
+            last_ns: seconds * 1_000_000_000,
+        };
+        let tunnels = [(key(1), count(100)), (key(2), count(101)), (key(3), count(9000))];
+        assert_eq!(silent(&tunnels, Mono(3_700_000_000_000)), [key(1)]);
+    }
 
     #[test]
     fn counts_stay_for_a_while() {

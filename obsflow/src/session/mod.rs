@@ -31,7 +31,7 @@ use crate::config::Live;
 use crate::correlate::{self, Correlator};
 use crate::kernel::cgroupfs::{CgroupError, CgroupFs};
 use crate::kernel::connections::ConnectionMap;
-use crate::kernel::counters::{CounterMaps, Stats};
+use crate::kernel::counters::{CounterMaps, Forgotten, Stats};
 use crate::kernel::hooks::{Hook, State};
 use crate::kernel::load::{self, LoadError, Loaded};
 use crate::kernel::port_map::PortMap;
@@ -151,8 +151,8 @@ pub trait Sink {
         false
     }
 
-    /// Takes the kernel's counters: when they are wanted, and before those of cgroups that are long gone are forgotten.
-    fn counters(&mut self, session: &mut Session, leaving: &[u64]) {
+    /// Takes the kernel's counters: when they are wanted, and before those of what is long gone are forgotten.
+    fn counters(&mut self, session: &mut Session, leaving: &Forgotten) {
         let _ = (session, leaving);
     }
 
@@ -571,23 +571,24 @@ impl Session {
         Ok(taken)
     }
 
-    /// Hands out the kernel's counters when they are wanted, and lets go of those of cgroups that are gone.
+    /// Hands out the kernel's counters when they are wanted, and lets go of those of cgroups and tunnel endpoints that are gone.
     fn count(&mut self, sink: &mut dyn Sink, now: Mono) {
+        let mut due = Forgotten::default();
         if self.leaving.take_look(now) {
-            for cgroup in self.counters.counts().cgroups() {
+            let counts = self.counters.counts();
+            for cgroup in counts.cgroups() {
                 if self.pipeline.workload_of(cgroup, now).is_none() {
                     self.leaving.add(cgroup, now);
                 }
             }
+            due.tunnels = leaving::silent(&counts.tunnels, now);
         }
-        let due = self.leaving.take_due(now);
+        due.cgroups = self.leaving.take_due(now);
         if due.is_empty() && !sink.wants_counters() {
             return;
         }
         sink.counters(self, &due);
-        if !due.is_empty() {
-            self.counters.forget(&due.into_iter().collect());
-        }
+        self.counters.forget(&due);
     }
 
     fn housekeeping(&mut self, now: Mono) {

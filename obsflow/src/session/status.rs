@@ -84,6 +84,7 @@ impl Session {
             recursion_misses: self.recursion_misses(),
             connections_full: stats.connections_full,
             counts_full: stats.counts_full,
+            tunnels_full: stats.tunnels_full,
             payload_rate_limited: stats.rate_limited,
             unreadable: stats.unreadable,
             decoded: pipeline.seen,

@@ -105,10 +105,11 @@ impl Session {
             return;
         };
         let scan = tunnels.scan(&mut self.loaded.ebpf);
-        for port in scan.ports {
-            match self.ports.add(port, port_class::TUNNEL) {
-                Ok(true) => tracing::info!("tunnel packets on UDP port {port} are watched, too"),
-                Ok(false) => {}
+        for (port, class) in scan.ports {
+            let is_new = !self.ports.of(port_class::TUNNEL).contains(&port);
+            match self.ports.add(port, class) {
+                Ok(true) if is_new => tracing::info!("tunnel packets on UDP port {port} are watched, too"),
+                Ok(_) => {}
                 Err(error) => tracing::warn!("the tunnel port {port} cannot be watched: {error}"),
             }
         }

@@ -312,6 +312,7 @@ pub(in crate::api) fn sample_status() -> Status {
             recursion_misses: 3,
             connections_full: 4,
             counts_full: 5,
+            tunnels_full: 15,
             payload_rate_limited: 6,
             unreadable: 7,
             decoded: 8,

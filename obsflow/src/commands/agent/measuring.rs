@@ -1,6 +1,7 @@
 //! Metrics of a session: what only it knows is handed to them here.
 
 use crate::config;
+use crate::kernel::counters::Forgotten;
 use crate::session::{Session, now};
 use crate::sinks::metrics::{Metrics, Options, Own, Scraper, metrics};
 
@@ -32,12 +33,14 @@ impl Measuring {
     }
 
     /// What the kernel counted, and what the session says of itself: when somebody scrapes, and before the kernel forgets.
-    pub(super) fn counters(&mut self, session: &mut Session, leaving: &[u64]) {
+    pub(super) fn counters(&mut self, session: &mut Session, leaving: &Forgotten) {
         // Before they are read: who asks in between gets them the next time.
         let asked = self.metrics.asked();
         let counts = session.counters().counts();
         let mut of = |cgroup| session.workload_of(cgroup);
-        self.metrics.counters(&counts, &mut of, leaving, now());
+        let now = now();
+        self.metrics.counters(&counts, &mut of, &leaving.cgroups, now);
+        self.metrics.tunnels_gone(&leaving.tunnels, now);
         if let Some(asked) = asked {
             self.metrics.own(&own(session));
             self.metrics.answer(asked);

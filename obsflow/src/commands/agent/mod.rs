@@ -28,6 +28,7 @@ use crate::api::{Listener, Publisher};
 use crate::config;
 use crate::diagnose::{Diagnoser, Saved, ThisNode};
 use crate::expect::{self, Expectations};
+use crate::kernel::counters::Forgotten;
 use crate::kernel::hooks::State;
 use crate::model::status::Status;
 use crate::model::verdict::{Report, Transition};
@@ -277,7 +278,7 @@ impl Publish for Publishing {
             .is_some_and(|measuring| measuring.metrics.asked().is_some())
     }
 
-    fn counters(&mut self, session: &mut Session, leaving: &[u64]) {
+    fn counters(&mut self, session: &mut Session, leaving: &Forgotten) {
         if let Some(measuring) = &mut self.measuring {
             measuring.counters(session, leaving);
         }

@@ -57,6 +57,11 @@ pub(super) fn text(devices: &[TunnelDevice], traffic: &[TunnelTraffic], out: &mu
         "TUNNEL", "PEER", "VNI", "WAY", "PACKETS", "BYTES"
     );
     for row in traffic {
+        let device = devices.iter().find(|device| device.device == row.device);
+        let vni = match device {
+            Some(device) if device.vni.is_none() => "each own".to_owned(),
+            _ => row.vni.to_string(),
+        };
         let name = if row.device.is_empty() {
             "unknown"
         } else {
@@ -67,7 +72,7 @@ pub(super) fn text(devices: &[TunnelDevice], traffic: &[TunnelTraffic], out: &mu
             "{:<16} {:<26} {:>9} {:<9} {:>10} {:>12}",
             name,
             row.peer.to_string(),
-            row.vni,
+            vni,
             row.direction,
             row.packets,
             row.bytes

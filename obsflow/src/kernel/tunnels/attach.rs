@@ -5,7 +5,7 @@
 //! the start is a leftover. The queueing discipline goes with the last filter when obsflow made it; that of a leftover,
 //! when the leftover was its only filter.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 
 use aya::Ebpf;
@@ -16,6 +16,7 @@ use aya::programs::{LinkOrder, ProgramError};
 use aya::util::KernelVersion;
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::tc::{TcAttribute, TcHandle, TcMessage};
+use obsflow_ebpf::abi::count::port_class;
 use obsflow_ebpf::abi::names::program;
 
 use super::NONE_HERE;
@@ -56,8 +57,8 @@ pub struct Tunnels {
 pub struct Scan {
     /// What is attached, or why nothing is.
     pub state: State,
-    /// Ports of the tunnels.
-    pub ports: BTreeSet<u16>,
+    /// Ports of the tunnels, with their classes.
+    pub ports: BTreeMap<u16, u8>,
 }
 
 impl Tunnels {
@@ -87,7 +88,7 @@ impl Tunnels {
             Err(error) => {
                 return Scan {
                     state: State::Unavailable(format!("the kernel does not list its devices: {error}")),
-                    ports: BTreeSet::new(),
+                    ports: BTreeMap::new(),
                 };
             }
         };
@@ -115,7 +116,13 @@ impl Tunnels {
                 }
             }
         }
-        let ports = devices.iter().map(|device| device.port).collect();
+        let mut ports = BTreeMap::new();
+        for device in &devices {
+            let class = ports.entry(device.port).or_insert(port_class::TUNNEL);
+            if device.vni.is_none() {
+                *class |= port_class::OWN_VNI;
+            }
+        }
         let state = self.state(&devices, &refused);
         self.devices = devices;
         Scan { state, ports }

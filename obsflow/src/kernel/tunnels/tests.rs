@@ -7,7 +7,7 @@ use obsflow_ebpf::abi::count::port_class;
 use super::attach::How;
 use super::*;
 use crate::kernel::cgroupfs::CgroupFs;
-use crate::kernel::counters::CounterMaps;
+use crate::kernel::counters::{CounterMaps, Forgotten};
 use crate::kernel::hooks::{Hook, State};
 use crate::kernel::load::{LoadConfig, Loaded, load};
 use crate::kernel::port_map::PortMap;
@@ -97,6 +97,19 @@ fn devices_are_found_with_what_carries_them() {
         assert_eq!(carriers, [("u0", true)], "{}", device.name);
     }
     assert_eq!(devices.len(), 3);
+    let cgroup = cgroup();
+    let mut loaded = programs(&cgroup);
+    let ports = one.run(move || Tunnels::with(How::Tcx, true).scan(&mut loaded.ebpf).ports);
+    let own = port_class::TUNNEL | port_class::OWN_VNI;
+    assert_eq!(
+        ports,
+        [
+            (4789, own),
+            (PORT, port_class::TUNNEL),
+            (8472, port_class::TUNNEL)
+        ]
+        .into()
+    );
     assert_eq!(TempNetns::new().run(|| find().unwrap()), []);
 }
 
@@ -108,7 +121,7 @@ fn packets_are_counted_both_ways_and_nothing_stays() {
         let mut loaded = programs(&cgroup);
         let classes = ports::classes(&[4317], &[53], &[]);
         let mut map = PortMap::take(&mut loaded.ebpf, classes).unwrap();
-        let counters = CounterMaps::take(&mut loaded.ebpf).unwrap();
+        let mut counters = CounterMaps::take(&mut loaded.ebpf).unwrap();
         let _far = other.run(|| UdpSocket::bind("10.8.0.2:9").unwrap());
         one.run(move || {
             let mut tunnels = Tunnels::with(how, true);
@@ -117,8 +130,9 @@ fn packets_are_counted_both_ways_and_nothing_stays() {
                 scan.state,
                 State::Attached(format!("u0 beneath vx0 (vxlan port {PORT})"))
             );
-            for port in scan.ports {
-                map.add(port, port_class::TUNNEL).unwrap();
+            assert_eq!(scan.ports, [(PORT, port_class::TUNNEL)].into());
+            for (port, class) in scan.ports {
+                map.add(port, class).unwrap();
             }
             if how == How::Clsact {
                 assert!(tc("filter show dev u0 egress").contains("obsflow_tun_out"));
@@ -135,6 +149,21 @@ fn packets_are_counted_both_ways_and_nothing_stays() {
                     assert!(count.bytes >= count.packets * 78, "{count:?}");
                 }
                 (ways.contains(&0) && ways.contains(&1)).then_some(())
+            });
+            // Peers that are gone leave room.
+            let gone: Vec<_> = counters.tunnels().into_iter().map(|(key, _)| key).collect();
+            counters.forget(&Forgotten {
+                tunnels: gone.clone(),
+                ..Forgotten::default()
+            });
+            assert_eq!(counters.tunnels(), []);
+            // When packets bring their own identifiers, it is the peer alone that is counted.
+            map.add(PORT, port_class::OWN_VNI).unwrap();
+            wait_for("packets without identifiers", || {
+                socket.send_to(&[0; 100], "10.8.0.2:9").unwrap();
+                let counts = counters.tunnels();
+                assert!(counts.iter().all(|(key, _)| key.vni == 0), "{counts:?}");
+                (!counts.is_empty()).then_some(())
             });
             // What is there already stays as it is.
             tunnels.scan(&mut loaded.ebpf);

@@ -3,7 +3,7 @@
 //! The kernel counts by cgroup, and forgets a cgroup some time after it is gone. Workloads outlive cgroups: what is added to
 //! them is the difference to the last time, so their counters never decrease.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use obsflow_ebpf::abi::count::{TunnelCount, TunnelKey, dns_count};
 
 use super::Metrics;
 use super::families::Id;
-use super::names::EMPTY;
+use super::names::{EMPTY, OTHER_TEXT};
 use super::store::Who;
 use super::workloads;
 use crate::flow::dns::RcodeName;
@@ -30,6 +30,10 @@ const NOBODYS: Duration = Duration::from_secs(10);
 pub(super) struct Exact {
     dns: HashMap<(u64, u32), u64, RandomState>,
     connections: HashMap<(u64, u16, u16), u64, RandomState>,
+    /// Packets and bytes.
+    tunnels: HashMap<TunnelKey, (u64, u64), RandomState>,
+    /// Outer packets of peers that had no room for series of their own, in counts.
+    pub(super) peers_folded: u64,
     /// Cgroups that nobody knows, and since when.
     nobodys: HashMap<u64, Mono, RandomState>,
 }
@@ -137,17 +141,49 @@ impl Metrics {
     fn tunnels(&mut self, tunnels: &[(TunnelKey, TunnelCount)]) {
         let mut sums: BTreeMap<_, (u64, u64)> = BTreeMap::new();
         for (key, count) in tunnels {
-            let sum = sums.entry((ip(key.peer), key.vni, key.ingress)).or_default();
-            sum.0 += count.packets;
-            sum.1 += count.bytes;
+            let before = self.exact.tunnels.entry(*key).or_default();
+            let sum = sums.entry((ip(key.peer), key.ingress)).or_default();
+            sum.0 += count.packets.saturating_sub(before.0);
+            sum.1 += count.bytes.saturating_sub(before.1);
+            *before = (before.0.max(count.packets), before.1.max(count.bytes));
         }
-        for ((peer, vni, ingress), (packets, bytes)) in sums {
-            let direction = if ingress == 0 { "sent" } else { "received" };
-            let labels = [&*peer.to_string(), &*vni.to_string(), direction];
-            self.plain(Id::TunnelPackets, &labels).raise(packets);
-            self.plain(Id::TunnelBytes, &labels).raise(bytes);
+        for ((peer, ingress), (packets, bytes)) in sums {
+            if packets == 0 {
+                continue;
+            }
+            let peer = peer.to_string();
+            for (family, new) in [(Id::TunnelPackets, packets), (Id::TunnelBytes, bytes)] {
+                let mut key = self.plain_key(family, &[&peer, direction(ingress)]);
+                if !self.store.has_room_for(&key) {
+                    self.exact.peers_folded += 1;
+                    key = self.plain_key(family, &[OTHER_TEXT, direction(ingress)]);
+                }
+                self.store.value(key, None, &self.names).add(new);
+            }
         }
     }
+
+    /// The kernel forgets these, which were silent for long, and what was counted of them is shown no more.
+    pub fn tunnels_gone(&mut self, gone: &[TunnelKey], now: Mono) {
+        for key in gone {
+            self.exact.tunnels.remove(key);
+        }
+        let way = |key: &TunnelKey| (key.peer, key.ingress);
+        let mut silent: BTreeSet<_> = gone.iter().map(way).collect();
+        for key in self.exact.tunnels.keys() {
+            silent.remove(&way(key));
+        }
+        for (peer, ingress) in silent {
+            for family in [Id::TunnelPackets, Id::TunnelBytes] {
+                let key = self.plain_key(family, &[&ip(peer).to_string(), direction(ingress)]);
+                self.store.end_one(&key, now);
+            }
+        }
+    }
+}
+
+fn direction(ingress: u16) -> &'static str {
+    if ingress == 0 { "sent" } else { "received" }
 }
 
 /// How much more it is than it ever was.

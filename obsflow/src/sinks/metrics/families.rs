@@ -163,10 +163,10 @@ families! {
         "`outcome` is `established`, `refused`, `rejected` (ICMP or REJECT), `unreachable`, `timed-out`, `given-up` (the \
         application gave up while SYNs went unanswered), `abandoned` (it closed before the first SYN time-out), `dropped` (on \
         this node) or `failed` (`connect(2)` failed before a SYN was made).";
-    TunnelPackets = "obsflow_tunnel_packets_total", Counter, Exact, ["peer", "vni", "direction"],
+    TunnelPackets = "obsflow_tunnel_packets_total", Counter, Exact, ["peer", "direction"],
         "Outer packets of tunnels (VXLAN, Geneve)",
         "`peer` is the address of the other tunnel endpoint, `direction` is `sent` or `received`.";
-    TunnelBytes = "obsflow_tunnel_bytes_total", Counter in Bytes, Exact, ["peer", "vni", "direction"],
+    TunnelBytes = "obsflow_tunnel_bytes_total", Counter in Bytes, Exact, ["peer", "direction"],
         "Outer bytes of tunnels, from the IP header on";
 
     DnsLookups = "obsflow_dns_lookups_total", Counter, Events, ["namespace", "workload", "outcome"],
@@ -224,7 +224,8 @@ families! {
     EventsLost = "obsflow_events_lost_total", Counter, Exact, ["stage", "kind"],
         "What a stage of the pipeline lost",
         "`stage` and `kind`: `hook`/`recursion` (calls that the kernel skipped), `ring` and the kind of record that it had no room \
-        for, `map`/`connections` and `map`/`counters` (a kernel table was full), `payload`/`rate-limit` (beginnings of messages on \
+        for, `map`/`connections` and `map`/`counters` (a kernel table was full), `map`/`tunnels` (outer packets to and from peers that \
+        the table of tunnels had no room for), `payload`/`rate-limit` (beginnings of messages on \
         a connection that is too fast), `decode`/`undecodable`, `correlate` and what had to be forgotten for want of room.";
     HookAttached = "obsflow_hook_attached", Gauge, Exact, ["hook"],
         "1 while the hook is attached, 0 where it cannot be; absent where it was left out",
@@ -235,8 +236,9 @@ families! {
         "Size of the ring buffer";
     MapEntries = "obsflow_map_entries", Gauge, Exact, ["map"],
         "Entries of the kernel's counter maps",
-        "`map` is `connections` (room for 16,384), `dns` (8,192) or `tunnels` (4,096). Entries of a cgroup go half a minute after it; \
-        without room counts are lost, which `obsflow_events_lost_total` says.";
+        "`map` is `connections` (room for 16,384), `dns` (8,192) or `tunnels` (4,096). Entries of a cgroup go half a minute after it, \
+        those of a tunnel's peer when no packet came or went for an hour; without room counts are lost, which \
+        `obsflow_events_lost_total` says.";
     ProgramRunSeconds = "obsflow_program_run_seconds_total", Counter in Seconds, Exact, ["program"],
         "Time spent in a BPF program while the host kept BPF statistics",
         "The kernel counts only while `sysctl kernel.bpf_stats_enabled` is 1. obsflow never switches it on: it costs every \
@@ -255,7 +257,7 @@ families! {
         "Series that are held for this endpoint; a histogram is one";
     SeriesFolded = "obsflow_series_folded_total", Counter, Exact, ["label"],
         "Counts that went to `~other` or `~outside` instead of a series of their own, by the label that was folded",
-        "`label` is `workload`, `sink` or `pod`; `~outside` is meant to be, and is not counted here.";
+        "`label` is `workload`, `sink`, `pod` or `peer`; `~outside` is meant to be, and is not counted here.";
     StaleScrapes = "obsflow_stale_scrapes_total", Counter, Exact, [],
         "Scrapes that were answered with the kernel's counters as of an earlier one, because the pipeline was busy";
     BuildInfo = "obsflow_build_info", Info, Exact, ["version", "revision"],

@@ -86,6 +86,7 @@ impl Metrics {
             ("hook", "recursion", own.recursion_misses),
             ("map", "connections", stats.connections_full),
             ("map", "counters", stats.counts_full),
+            ("map", "tunnels", stats.tunnels_full),
             ("payload", "rate-limit", stats.rate_limited),
             ("decode", "undecodable", pipeline.undecodable),
             ("correlate", "queries", forgotten.queries_forgotten),
@@ -121,6 +122,7 @@ impl Metrics {
             ("workload", workloads),
             ("sink", self.sinks.folded),
             ("pod", pods),
+            ("peer", self.exact.peers_folded),
         ] {
             self.plain(Id::SeriesFolded, &[label]).raise(count);
         }

@@ -154,10 +154,15 @@ impl Store {
     /// The same for a sink.
     pub(super) fn end_sink(&mut self, sink: Sym, at: Mono) {
         for key in self.of_sink(sink) {
-            self.forget_owner(&key);
-            if let Some(series) = self.series.remove(&key) {
-                self.end(series, at);
-            }
+            self.end_one(&key, at);
+        }
+    }
+
+    /// The same for one series.
+    pub(super) fn end_one(&mut self, key: &Key, at: Mono) {
+        self.forget_owner(key);
+        if let Some(series) = self.series.remove(key) {
+            self.end(series, at);
         }
     }
 

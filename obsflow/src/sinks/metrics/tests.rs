@@ -1,5 +1,6 @@
 mod moves;
 mod reported;
+mod tunnels;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
