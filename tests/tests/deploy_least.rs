@@ -117,16 +117,16 @@ fn the_capabilities_are_those_that_it_takes() -> Result<()> {
         &lab.node(0)?.netns,
         Fault::Drop(Hook::Forward, fault::Transport::Tcp, 4317),
     )?;
-    let case = |app, transport, port: u16| {
+    let case = |app, port: u16, timeout_ms| {
         let url = format!("http://{}:{port}", collector.name);
-        // Two SYNs an attempt, and attempts that come often.
-        let case = Case::new(&lab, app, Sdk::Rust, transport, &url)?;
-        case.env("OTEL_EXPORTER_OTLP_TIMEOUT", "3000").started()
+        let case = Case::new(&lab, app, Sdk::Rust, Transport::Http, &url)?;
+        case.env("OTEL_EXPORTER_OTLP_TIMEOUT", timeout_ms).started()
     };
-    // On one connection, which is older than any of those who look.
-    let rejected = case("apps/rejected", Transport::Http, HTTP)?;
+    // On one connection, which is older than any of those who look: an answer that is late does not end it.
+    let rejected = case("apps/rejected", HTTP, "60000")?;
     rejected.exported("failed")?;
-    let _dropped = case("apps/dropped", Transport::Http, 4317)?;
+    // Two SYNs an attempt, and attempts that come often.
+    let _dropped = case("apps/dropped", 4317, "3000")?;
     let (other, strong) = (lab.pod("apps/other")?, lab.pod("apps/strong")?);
     let nobody = ["--reuid", USER, "--regid", USER, "--clear-groups"];
     let _other = waiting(&other, &nobody, &collector.name)?;
