@@ -8,6 +8,7 @@ use std::process::{Command, Output, Stdio};
 use anyhow::{Context as _, Result};
 use obsflow_tests::app::{self, Env};
 use obsflow_tests::server::otlp::{Collector, Setup};
+use obsflow_tests::server::tls::{Authority, Identity};
 use obsflow_tests::wait::{SOON, until};
 use obsflow_tests::{Lab, PodSpec, Proc, tool};
 use serde_json::Value;
@@ -292,6 +293,69 @@ fn what_is_kept_is_asked_for_in_every_way() -> Result<()> {
     let gone = observe(&folder, &[])?;
     assert_eq!(gone.status.code(), Some(1));
     assert!(err(&gone).contains("obsflow agent"), "{}", err(&gone));
+    Ok(())
+}
+
+/// An agent that serves other machines: by TLS, and only to who has a certificate.
+#[test]
+fn an_agent_is_asked_over_tls_by_whom_it_knows() -> Result<()> {
+    const NAME: &str = "agent.obsflow.example";
+    let lab = Lab::new()?;
+    let folder = Folder::new(&lab)?;
+    let authority = Authority::new(&lab, "authority")?;
+    let (server, known) = (authority.issue(NAME)?, authority.issue("person.example")?);
+    let path = |path: &PathBuf| path.display().to_string();
+    let ca = path(&authority.identity.certificate);
+    let listen = [
+        "--listen=tls://127.0.0.1:0".to_owned(),
+        format!("--tls-cert={}", path(&server.certificate)),
+        format!("--tls-key={}", path(&server.key)),
+        format!("--tls-client-ca={ca}"),
+    ];
+    let agent = agent_with(&lab, &folder, &listen.each_ref().map(String::as_str))?;
+    let at = agent.err().find(SOON, |line| {
+        let line: Value = serde_json::from_str(line).ok()?;
+        let at = line["address"].as_str()?.strip_prefix("tcp://")?;
+        (line["tls"] == true).then(|| at.to_owned())
+    });
+    let at = at.with_context(|| format!("no port: {:?}", agent.err().all()))?;
+    let pod = lab.pod("apps/checkout")?;
+    obsflow_tests::scenario::says(&pod, &["connect", "192.0.2.1:4317", "--deadline", "100"])?;
+
+    let ask = |what: &[&str], server: &[&str], by: &Authority, own: Option<&Identity>| -> Result<Output> {
+        let mut command = obsflow(what)?;
+        command.args(server).args(["--tls-server-name", NAME]);
+        command.arg("--tls-ca-cert-files").arg(&by.identity.certificate);
+        if let Some(own) = own {
+            command.arg("--tls-client-cert-file").arg(&own.certificate);
+            command.arg("--tls-client-key-file").arg(&own.key);
+        }
+        Ok(command.output()?)
+    };
+    let tls = format!("tls://{at}");
+    let question = ["observe", "--from-pod", "apps/checkout", "--to-port", "4317"];
+    for server in [&["--server", &*tls][..], &["--server", &*at, "--tls"]] {
+        let lines = until("an attempt", SOON, || {
+            let output = ask(&question, server, &authority, Some(&known))?;
+            assert!(output.status.success(), "{}", err(&output));
+            let lines = out(&output);
+            Ok(lines.contains("TCP Flags: SYN").then_some(lines))
+        })?;
+        assert!(lines.contains(&format!("apps/{}:", pod.name)), "{lines}");
+    }
+    // Everything else that asks servers does it the same way.
+    for what in [&["list", "nodes"][..], &["list", "namespaces"], &["status"]] {
+        let output = ask(what, &["--server", &tls], &authority, Some(&known))?;
+        assert!(output.status.success(), "{what:?}: {}", err(&output));
+    }
+    let output = ask(&question, &["--server", &tls], &authority, None)?;
+    assert_eq!(output.status.code(), Some(1));
+    let said = err(&output);
+    assert_eq!(out(&output), "");
+    assert!(
+        said.contains("asks for a client's certificate") && said.lines().count() == 1,
+        "{said}"
+    );
     Ok(())
 }
 
