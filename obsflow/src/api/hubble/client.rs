@@ -53,6 +53,12 @@ pub enum ObserverError {
         "{0} asks for a client's certificate: name one with --tls-client-cert-file and --tls-client-key-file"
     )]
     WantsCertificate(Box<ServerAddress>),
+    /// It does not take the one that it was shown.
+    #[error(
+        "{0} does not accept the client's certificate (--tls-client-cert-file): it has to be signed by an authority that the \
+         server trusts, and still be good"
+    )]
+    CertificateRefused(Box<ServerAddress>),
     /// It does not know this call.
     #[error("the server at {server} does not know {call}: it is no server of flows, or of another version")]
     Unimplemented {
@@ -107,7 +113,10 @@ impl ObserverError {
         match status.code() {
             Code::Unimplemented => Self::Unimplemented { server, call },
             // In TLS 1.3 a server looks at the client's certificate after the client has begun.
-            _ if is_about_certificates(status) => Self::WantsCertificate(server),
+            _ if is_about_certificates(status) => match &server.tls {
+                Some(tls) if tls.client.is_some() => Self::CertificateRefused(server),
+                _ => Self::WantsCertificate(server),
+            },
             Code::Unavailable | Code::Cancelled => Self::Ended {
                 server,
                 reason: said(status, message),
@@ -147,8 +156,14 @@ fn is_about_certificates(status: &Status) -> bool {
     [
         "CertificateRequired",
         "BadCertificate",
+        "CertificateExpired",
+        "CertificateRevoked",
+        "CertificateUnknown",
+        "UnsupportedCertificate",
         "UnknownCA",
         "HandshakeFailure",
+        // Signed by somebody of the same name as an authority that is trusted.
+        "DecryptError",
     ]
     .iter()
     .any(|alert| text.contains(alert))

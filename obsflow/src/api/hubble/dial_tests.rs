@@ -188,6 +188,22 @@ fn certificates_that_are_not_to_be_trusted_say_what_to_do() {
     let asking = tls_server(&theirs, "flows.test", Some(&theirs));
     let error = refused(&with_tls(asking, trusting(&theirs)));
     assert!(error.contains("asks for a client's certificate"), "{error}");
+    // One that somebody else signed, who is called the same.
+    let key = KeyPair::generate().unwrap();
+    let params = CertificateParams::new(vec!["person.test".to_owned()]).unwrap();
+    let foreign = params.signed_by(&key, &ours.issuer).unwrap();
+    let shown = Tls {
+        client: Some((
+            file("person.pem", &foreign.pem()),
+            file("person.key", &key.serialize_pem()),
+        )),
+        ..trusting(&theirs)
+    };
+    let error = refused(&with_tls(asking, shown));
+    assert!(
+        error.contains("does not accept the client's certificate"),
+        "{error}"
+    );
     // It does not speak TLS at all.
     let http = server(|mut stream| {
         let _ = stream.read(&mut [0; 64]);
