@@ -248,11 +248,10 @@ impl Said {
         let now = Instant::now();
         self.lines.retain(|_, said| now.duration_since(*said) < AGAIN);
         for (says, whats) in &failing {
-            if self
-                .failing
-                .get(says)
-                .is_some_and(|said| whats.iter().all(|what| said.contains(what)))
-            {
+            // What is only asked for now and then joins a failure that was said already; a rule that is missing is news.
+            let is_said =
+                |said: &Vec<&What>| *says != Says::Forbidden || whats.iter().all(|what| said.contains(what));
+            if self.failing.get(says).is_some_and(is_said) {
                 continue;
             }
             let line = line(says, whats);
@@ -320,6 +319,22 @@ mod tests {
             ),
             "{line}"
         );
+    }
+
+    #[test]
+    fn what_fails_for_the_same_reason_later_is_said_only_of_rules() {
+        let lines = |says: &Says| {
+            let mut said = Said::default();
+            for whats in [
+                vec![PodWatch::what()],
+                vec![PodWatch::what(), NamespaceWatch::what()],
+            ] {
+                said.failing(BTreeMap::from([(says.clone(), whats)]), true);
+            }
+            said.lines.len()
+        };
+        assert_eq!(lines(&Says::Other("away".into())), 1);
+        assert_eq!(lines(&Says::Forbidden), 2);
     }
 
     #[test]
