@@ -200,7 +200,7 @@ families! {
         ["namespace", "workload", "sink", "signal", "code"],
         "Export requests that could be read (not those inside TLS), by how they were answered",
         "`signal` is `traces`, `metrics`, `logs`, `profiles`, or empty where the path does not tell. `code` is the HTTP status, \
-        or gRPC's by name (`OK`, `UNAVAILABLE`); where only frames could be read `grpc-ok` or `grpc-error`; without an answer \
+        or gRPC's by name (`OK`, `UNAVAILABLE`), or `http-other` and `grpc-other` for a number that is none; where only frames could be read `grpc-ok` or `grpc-error`; without an answer \
         `cancelled`, `reset` (of the stream) or `closed` (the connection).";
 
     Verdict = "obsflow_verdict", Gauge, Report,

@@ -276,11 +276,12 @@ fn errno_name(errno: u32) -> Arc<str> {
 
 fn code(answer: &Answer) -> String {
     match answer {
+        // A server may make up any number: each would be a series.
+        Answer::Http { status, .. } if !(100..600).contains(status) => "http-other".to_owned(),
         Answer::Http { status, .. } => status.to_string(),
         Answer::Grpc {
             status: Some(status), ..
         } => crate::model::exchange::grpc_status(*status)
-            // A server may make up any number: each would be a series.
             .unwrap_or("grpc-other")
             .to_owned(),
         Answer::Grpc { failed: true, .. } => "grpc-error".to_owned(),
@@ -288,5 +289,35 @@ fn code(answer: &Answer) -> String {
         Answer::Cancelled(_) => "cancelled".to_owned(),
         Answer::StreamReset(_) => "reset".to_owned(),
         Answer::ConnectionEnded { .. } => "closed".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::exchange::Form;
+
+    #[test]
+    fn numbers_that_a_server_makes_up_are_one_code() {
+        let http = |status| {
+            code(&Answer::Http {
+                status,
+                refusal: None,
+                retry_after: false,
+                body_bytes: None,
+                form: Form::default(),
+            })
+        };
+        let grpc = |status| {
+            code(&Answer::Grpc {
+                status: Some(status),
+                failed: true,
+                data_bytes: 0,
+                form: Form::default(),
+            })
+        };
+        assert_eq!([http(204), http(599), grpc(14)], ["204", "599", "UNAVAILABLE"]);
+        assert_eq!([http(99), http(600), http(999)], ["http-other"; 3]);
+        assert_eq!([grpc(17), grpc(u32::MAX)], ["grpc-other"; 2]);
     }
 }
