@@ -35,14 +35,14 @@ enum Name {
     Doc,
     /// Licences, sources and duplicates of the dependencies.
     Deny,
-    /// The static release binary.
-    Build,
-    /// The container image of that binary.
-    Image,
     /// Tests that need no lab.
     Unit,
     /// Examples in documentation.
     Doctest,
+    /// The static release binary.
+    Build,
+    /// The container image of that binary.
+    Image,
     /// The scenarios, on this machine's kernel.
     Lab,
     /// Ten seconds of each fuzz target; `cargo xtask fuzz` gives them more.
@@ -86,15 +86,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let wanted = |stage: &Name| arguments.only.is_empty() || arguments.only.contains(stage);
     let mut ahead = None;
     for stage in Name::value_variants().iter().filter(|stage| wanted(stage)) {
+        let name = label(*stage);
+        println!("== {name}");
+        let began = Instant::now();
         match stage {
-            // What comes before it compiles for its own ends, and none of it makes use of all processors all the time.
+            // The link alone keeps one processor busy for minutes; what comes before it has work for the others.
             Name::Clippy if wanted(&Name::Build) => ahead = Some(build::ahead()?),
             Name::Build => ahead.take().into_iter().for_each(build::Ahead::wait),
             _ => {}
         }
-        let name = label(*stage);
-        println!("== {name}");
-        let began = Instant::now();
         let done = stage.run(&mut count);
         let took_now = began.elapsed();
         if let Err(error) = done {
